@@ -1,0 +1,112 @@
+package applet
+
+import (
+	"errors"
+	"fmt"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// MaxText is the most characters a text may have: with the code's line below
+// it, in UCS-2, it still fits one DISPLAY TEXT.
+const MaxText = 100
+
+// The codings of a challenge's text.
+const (
+	codingOctets = 0x00 // ASCII, and latin below from 80 on
+	codingUCS2   = 0x08
+)
+
+// latin is what octets 80 and up mean in coding 00: the Azerbaijani letters
+// that ASCII lacks and the signs that contracts need, so that a text in the
+// country's language takes one octet a character and a challenge one message.
+var latin = []rune("ƏəĞğİıÖöŞşÜüÇç₼№«»–—’“”…§€")
+
+var latinOctet = func() map[rune]byte {
+	octets := make(map[rune]byte, len(latin))
+	for i, r := range latin {
+		octets[r] = byte(0x80 + i)
+	}
+	return octets
+}()
+
+// CheckText tells whether a telephone can show the text: at most MaxText
+// characters, each printable and in UCS-2. Controls are refused, and so are
+// the invisible characters that make a text read otherwise than it is.
+func CheckText(text string) error {
+	if !utf8.ValidString(text) {
+		return errors.New("is not UTF-8")
+	}
+	if n := utf8.RuneCountInString(text); n > MaxText {
+		return fmt.Errorf("has %d characters, at most %d can be shown", n, MaxText)
+	}
+	for _, r := range text {
+		if !unicode.IsPrint(r) || r > 0xFFFF || r == utf8.RuneError {
+			return fmt.Errorf("has %U in it, which a telephone does not display", r)
+		}
+	}
+	return nil
+}
+
+func encodeText(text string) (coding byte, octets []byte, err error) {
+	if err := CheckText(text); err != nil {
+		return 0, nil, fmt.Errorf("applet: the text %w", err)
+	}
+	octets = make([]byte, 0, len(text))
+	for _, r := range text {
+		octet, ok := latinOctet[r]
+		if r < 0x80 {
+			octet, ok = byte(r), true
+		}
+		if !ok {
+			return codingUCS2, appendUCS2(octets[:0], text), nil
+		}
+		octets = append(octets, octet)
+	}
+	return codingOctets, octets, nil
+}
+
+func appendUCS2(b []byte, text string) []byte {
+	for _, r := range text {
+		b = append(b, byte(r>>8), byte(r))
+	}
+	return b
+}
+
+func decodeText(coding byte, octets []byte) (string, error) {
+	var runes []rune
+	switch coding {
+	case codingOctets:
+		runes = make([]rune, 0, len(octets))
+		for i, octet := range octets {
+			switch {
+			case octet < 0x80:
+				runes = append(runes, rune(octet))
+			case int(octet-0x80) < len(latin):
+				runes = append(runes, latin[octet-0x80])
+			default:
+				return "", fmt.Errorf("applet: octet %02x at character %d of the text", octet, i)
+			}
+		}
+	case codingUCS2:
+		if len(octets)%2 != 0 {
+			return "", errors.New("applet: UCS-2 text of an odd length")
+		}
+		runes = make([]rune, 0, len(octets)/2)
+		for ; len(octets) > 0; octets = octets[2:] {
+			r := rune(octets[0])<<8 | rune(octets[1])
+			if utf16.IsSurrogate(r) {
+				return "", errors.New("applet: a surrogate in the text")
+			}
+			runes = append(runes, r)
+		}
+	default:
+		return "", fmt.Errorf("applet: text coding %02x", coding)
+	}
+	text := string(runes)
+	if err := CheckText(text); err != nil {
+		return "", fmt.Errorf("applet: the text %w", err)
+	}
+	return text, nil
+}

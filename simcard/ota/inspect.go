@@ -1,0 +1,88 @@
+package ota
+
+import (
+	"bytes"
+	"errors"
+)
+
+// Inspected is a packet opened by its own claims.
+type Inspected struct {
+	TAR      TAR
+	Security Security // of a response: the level under which its checksum held
+	Counter  uint64
+	Status   Status // of a response
+	Data     []byte
+}
+
+// InspectCommand opens a command packet (with or without its UDH 02 70 00)
+// believing what it claims of itself: for those who look into captures, never
+// for a card.
+func InspectCommand(packet []byte, keys Keys) (Inspected, error) {
+	packet = bytes.TrimPrefix(packet, []byte{0x02, 0x70, 0x00})
+	claims, err := parseCommand(packet)
+	if err != nil {
+		return Inspected{}, err
+	}
+	channel, err := NewChannel(claims.tar, commandOnly(claims.security), keys)
+	if err != nil {
+		return Inspected{}, err
+	}
+	channel.security = claims.security
+	counter, data, err := channel.OpenCommand(packet)
+	if err != nil {
+		return Inspected{}, err
+	}
+	return Inspected{TAR: claims.tar, Security: claims.security, Counter: counter, Data: data}, nil
+}
+
+// commandOnly leaves out what SPI2 asks of the answer: the keys at hand need
+// not fit it.
+func commandOnly(s Security) Security {
+	s.SPI[1] = 0
+	return s
+}
+
+// InspectResponse opens a response packet (with or without its UDH 02 71 00).
+// A response does not say how it is secured, so every level that the keys fit
+// is tried; without a checksum that holds under one of them it is an error.
+func InspectResponse(packet []byte, keys Keys) (Inspected, error) {
+	packet = bytes.TrimPrefix(packet, responseUDH)
+	claims, err := parseResponse(packet)
+	if err != nil {
+		return Inspected{}, err
+	}
+	if claims.checksumLen == 0 {
+		return Inspected{}, errors.New("ota: the response carries no checksum, so nothing tells whether these keys fit it")
+	}
+	for _, security := range responseLevels() {
+		channel, err := NewChannel(claims.tar, security, keys)
+		if err != nil {
+			continue // these keys are of another length
+		}
+		if r, err := channel.OpenResponse(packet); err == nil {
+			return Inspected{TAR: claims.tar, Security: security, Counter: r.Counter, Status: r.Status, Data: r.Data}, nil
+		}
+	}
+	return Inspected{}, ErrChecksum
+}
+
+// responseLevels lists what a response can be secured with: cryptographic
+// checksums first, since a redundancy check holds by chance once in 65,536.
+func responseLevels() (levels []Security) {
+	algorithms := []byte{algorithmAES, algorithm3DES2, algorithm3DES3}
+	for _, ciphered := range []byte{0x10, 0x00} {
+		for _, kic := range algorithms {
+			for _, kid := range algorithms {
+				levels = append(levels, Security{SPI: SPI{0, checksumCC<<2 | ciphered}, KIc: kic, KID: kid})
+			}
+		}
+	}
+	for _, ciphered := range []byte{0x10, 0x00} {
+		for _, kic := range algorithms {
+			for _, kid := range []byte{crcKID32, crcKID16} {
+				levels = append(levels, Security{SPI: SPI{0, checksumCRC<<2 | ciphered}, KIc: kic, KID: kid})
+			}
+		}
+	}
+	return levels
+}

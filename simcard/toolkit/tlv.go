@@ -1,0 +1,133 @@
+// Package toolkit reads and writes what handset and card say to each other of
+// the Card Application Toolkit (ETSI TS 102 223, 3GPP TS 31.111): proactive
+// commands that the card wants carried out, terminal responses that tell how
+// it went, and the envelope that brings a short message to the card.
+//
+//	proactive command   D0 L  81 03 number type qualifier  82 02 source dest  …
+//	terminal response         81 03 number type qualifier  82 02 source dest  83 L result …
+//	SMS-PP download     D1 L  82 02 83 81  86 L centre  8B L TPDU
+//
+// A tag's bit 8 says that the element must be understood; elements are taken
+// with and without it (TS 101 220 §7.1.1).
+package toolkit
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/crypto/cryptobyte"
+)
+
+// Tags, with bit 8 where imza writes it (TS 101 220 §7.2).
+const (
+	tagProactive      = 0xD0
+	tagSMSPPDownload  = 0xD1
+	tagCommandDetails = 0x81
+	tagDevices        = 0x82
+	tagResult         = 0x83
+	tagSMSTPDU        = 0x8B
+	tagText           = 0x8D
+	tagResponseLength = 0x91
+)
+
+const tagBase = 0x7F // without the comprehension bit
+
+// Devices (TS 102 223 §8.7).
+const (
+	deviceDisplay  = 0x02
+	deviceUICC     = 0x81
+	deviceTerminal = 0x82
+	deviceNetwork  = 0x83
+)
+
+// element is one COMPREHENSION-TLV.
+type element struct {
+	tag    byte // without the comprehension bit
+	offset int
+	value  cryptobyte.String
+}
+
+// elements splits a sequence of COMPREHENSION-TLVs.
+func elements(octets []byte) ([]element, error) {
+	s := cryptobyte.String(octets)
+	var list []element
+	for !s.Empty() {
+		e := element{offset: len(octets) - len(s)}
+		var tag uint8
+		s.ReadUint8(&tag)
+		if tag == 0 || tag == 0xFF || tag&tagBase == tagBase {
+			return nil, fmt.Errorf("toolkit: tag %02x at octet %d", tag, e.offset)
+		}
+		e.tag = tag & tagBase
+		if !readValue(&s, &e.value) {
+			return nil, fmt.Errorf("toolkit: element %02x at octet %d runs past the end", tag, e.offset)
+		}
+		list = append(list, e)
+	}
+	return list, nil
+}
+
+// readValue reads a BER length (one octet, 81 xx or 82 xx xx; TS 101 220 §7.1.2)
+// and the value.
+func readValue(s *cryptobyte.String, value *cryptobyte.String) bool {
+	var first uint8
+	if !s.ReadUint8(&first) {
+		return false
+	}
+	n := int(first)
+	switch {
+	case first == 0x81:
+		var length uint8
+		if !s.ReadUint8(&length) {
+			return false
+		}
+		n = int(length)
+	case first == 0x82:
+		var length uint16
+		if !s.ReadUint16(&length) {
+			return false
+		}
+		n = int(length)
+	case first >= 0x80:
+		return false
+	}
+	return s.ReadBytes((*[]byte)(value), n)
+}
+
+// outer opens the one BER-TLV that octets are, and reads what is in it.
+func outer(octets []byte, tag byte) ([]element, error) {
+	s := cryptobyte.String(octets)
+	var got uint8
+	var value cryptobyte.String
+	if !s.ReadUint8(&got) || got != tag {
+		return nil, fmt.Errorf("toolkit: tag at octet 0 is not %02x", tag)
+	}
+	if !readValue(&s, &value) || !s.Empty() {
+		return nil, errors.New("toolkit: the length at octet 1 does not match the octets that follow")
+	}
+	return elements(value)
+}
+
+// find is the first element with a tag.
+func find(list []element, tag byte) (cryptobyte.String, error) {
+	for _, e := range list {
+		if e.tag == tag&tagBase {
+			return e.value, nil
+		}
+	}
+	return nil, fmt.Errorf("toolkit: no element %02x", tag)
+}
+
+// appendTLV appends tag, shortest length and value.
+func appendTLV(b []byte, tag byte, value ...byte) []byte {
+	b = append(b, tag)
+	switch n := len(value); {
+	case n < 0x80:
+		b = append(b, byte(n))
+	case n < 0x100:
+		b = append(b, 0x81, byte(n))
+	default:
+		b = append(b, 0x82, byte(n>>8), byte(n))
+	}
+	return append(b, value...)
+}

@@ -1,0 +1,190 @@
+package smpp
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"time"
+)
+
+// ESME keeps one session to an operator's SMSC up: it dials, binds, and does
+// both again whenever the session ends.
+type ESME struct {
+	Addr    string      // host:port
+	Bind    BindRequest // system_id, password, …
+	Options Options
+	// Dial opens the connection; the default is TCP.
+	Dial func(ctx context.Context, addr string) (net.Conn, error)
+	Log  *slog.Logger
+
+	mu      sync.Mutex
+	session *Session
+	changed chan struct{} // closed when session changes
+}
+
+// Backoff between attempts to bind and to send again: from the first to the
+// last, doubled each time, and each somewhere in the upper half of it.
+const (
+	firstBackoff = 50 * time.Millisecond
+	lastBackoff  = 5 * time.Second
+)
+
+func backoff(attempt int) time.Duration {
+	d := min(firstBackoff<<min(attempt, 10), lastBackoff)
+	return d/2 + rand.N(d/2)
+}
+
+// Run keeps the session up until the context ends, then unbinds.
+func (e *ESME) Run(ctx context.Context) {
+	for attempt := 0; ctx.Err() == nil; attempt++ {
+		s, err := e.connect(ctx)
+		if err != nil {
+			e.Log.Warn("smpp: no bind", "smsc", e.Addr, "err", err)
+			select {
+			case <-time.After(backoff(attempt)):
+			case <-ctx.Done():
+			}
+			continue
+		}
+		attempt = -1
+		e.Log.Info("smpp: bound", "smsc", e.Addr)
+		e.set(s)
+		select {
+		case <-s.Done():
+			e.Log.Warn("smpp: the session ended", "smsc", e.Addr, "err", s.Err())
+			e.set(nil)
+		case <-ctx.Done():
+			e.set(nil)
+			_ = s.Close() // it has ended in either case
+		}
+	}
+}
+
+func (e *ESME) connect(ctx context.Context) (*Session, error) {
+	ctx, cancel := context.WithTimeout(ctx, e.Options.withDefaults().Timeout)
+	defer cancel()
+	dial := e.Dial
+	if dial == nil {
+		dial = func(ctx context.Context, addr string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", addr)
+		}
+	}
+	conn, err := dial(ctx, e.Addr)
+	if err != nil {
+		return nil, err
+	}
+	s, err := Bind(ctx, conn, e.Bind, e.Options)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (e *ESME) set(s *Session) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.session = s
+	if e.changed != nil {
+		close(e.changed)
+		e.changed = nil
+	}
+}
+
+// bound waits for a session other than the one that was found wanting.
+func (e *ESME) bound(ctx context.Context, not *Session) (*Session, error) {
+	for {
+		e.mu.Lock()
+		s := e.session
+		if s != nil && s != not {
+			e.mu.Unlock()
+			return s, nil
+		}
+		if e.changed == nil {
+			e.changed = make(chan struct{})
+		}
+		changed := e.changed
+		e.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// Bound reports whether there is a session now.
+func (e *ESME) Bound() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.session != nil
+}
+
+// Submit sends the messages, segments of one message, over one session, and
+// returns the SMSC's id of each. It waits for a session and for room in its
+// window as long as the context allows; turn is asked when the wait is over,
+// just before anything is sent, and its error ends it. A session that dies
+// underneath, and an SMSC that is busy, mean that all of it is sent again: the
+// far side must bear a segment that comes twice.
+func (e *ESME) Submit(ctx context.Context, turn func() error, messages ...*ShortMessage) ([]string, error) {
+	var s *Session
+	var err error
+	for attempt := 0; ; attempt++ {
+		var dead *Session
+		if s != nil && s.ctx.Err() != nil {
+			dead = s
+		}
+		if s, err = e.bound(ctx, dead); err != nil {
+			return nil, err
+		}
+		ids, err := s.submitAll(ctx, turn, messages)
+		var status Status
+		switch {
+		case err == nil:
+			return ids, nil
+		case errors.Is(err, ErrClosed) || errors.Is(err, ErrTimeout):
+		case errors.As(err, &status) && (status == StatusThrottled || status == StatusQueueFull):
+		default:
+			return nil, err
+		}
+		select {
+		case <-time.After(backoff(attempt)):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// submitAll sends all segments before it waits for the first response.
+func (s *Session) submitAll(ctx context.Context, turn func() error, messages []*ShortMessage) (ids []string, err error) {
+	var sent []waiting
+	for i, m := range messages {
+		if err = s.acquire(ctx); err != nil {
+			break
+		}
+		if i == 0 {
+			if err = turn(); err != nil {
+				s.release()
+				break
+			}
+		}
+		var w waiting
+		if w, err = s.begin(SubmitSM, m); err != nil {
+			s.release()
+			break
+		}
+		sent = append(sent, w)
+	}
+	// What was sent is waited for even after an error: its slots come back then.
+	for _, w := range sent {
+		id, failed := s.submitted(ctx, w)
+		if err == nil {
+			err = failed
+		}
+		ids = append(ids, id)
+	}
+	return ids, err
+}

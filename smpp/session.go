@@ -1,0 +1,421 @@
+package smpp
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+)
+
+// Handler takes a message that the other side sent: a deliver_sm on the ESME,
+// a submit_sm on the SMSC. The message is acknowledged when it returns, with
+// the status it returns, and with the id if it was a submit_sm: so it returns
+// once the message is stored. It runs beside the session, which goes on
+// reading. The context ends with the session.
+type Handler func(ctx context.Context, s *Session, m *ShortMessage) (id string, status Status)
+
+// Options are what a session keeps to; the zero value means the defaults.
+type Options struct {
+	Window   int           // requests that may be unanswered towards the other side; 10
+	Inbound  int           // messages in the handler at once, the next is told "queue full"; 256
+	Timeout  time.Duration // for each request, the bind and each write; 10 s
+	Enquire  time.Duration // silence after which enquire_link is sent; 30 s
+	Handler  Handler
+	SystemID string // what a server calls itself
+}
+
+func (o Options) withDefaults() Options {
+	if o.Window == 0 {
+		o.Window = 10
+	}
+	if o.Inbound == 0 {
+		o.Inbound = 256
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 10 * time.Second
+	}
+	if o.Enquire == 0 {
+		o.Enquire = 30 * time.Second
+	}
+	return o
+}
+
+// Errors of a session. A request that ends with either may have been carried
+// out or not.
+var (
+	ErrClosed  = errors.New("smpp: the session is closed")
+	ErrTimeout = errors.New("smpp: no response in time")
+)
+
+// Session is one bound connection. Its methods are safe for concurrent use.
+type Session struct {
+	conn    net.Conn
+	options Options
+	peer    BindRequest // on the server's side: who bound
+
+	window  chan struct{} // a token for each unanswered request of ours
+	inbound chan struct{} // a token for each message in the handler
+
+	ctx    context.Context // ends with the session
+	cancel context.CancelCauseFunc
+	gone   sync.WaitGroup // reader, writer, handlers
+
+	mu       sync.Mutex
+	sequence uint32
+	pending  map[uint32]*call
+	out      []byte // encoded, to be written
+	wake     chan struct{}
+	heard    time.Time
+}
+
+// call is one request that waits for its response.
+type call struct {
+	command  Command
+	response chan PDU // takes one
+}
+
+// newSession starts a session on a connection that is bound already.
+func newSession(conn net.Conn, reader *bufio.Reader, options Options, sequence uint32, peer BindRequest) *Session {
+	s := &Session{
+		conn: conn, options: options, peer: peer,
+		window: make(chan struct{}, options.Window), inbound: make(chan struct{}, options.Inbound),
+		sequence: sequence, pending: make(map[uint32]*call), wake: make(chan struct{}, 1), heard: time.Now(),
+	}
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	s.gone.Add(3)
+	go func() { defer s.gone.Done(); s.cancel(s.read(reader)) }()
+	go func() { defer s.gone.Done(); s.cancel(s.write()) }()
+	go func() { defer s.gone.Done(); s.keepAlive() }()
+	context.AfterFunc(s.ctx, func() { conn.Close() })
+	return s
+}
+
+// Done is closed when the session has ended.
+func (s *Session) Done() <-chan struct{} { return s.ctx.Done() }
+
+// Err is why the session has ended, nil while it has not.
+func (s *Session) Err() error { return context.Cause(s.ctx) }
+
+// Peer is what the ESME said of itself in its bind; of a server's sessions.
+func (s *Session) Peer() BindRequest { return s.peer }
+
+// Close unbinds, waits for the other side to agree, and closes. Requests that
+// are still unanswered then end with ErrClosed.
+func (s *Session) Close() error {
+	ctx, cancel := context.WithTimeout(s.ctx, min(s.options.Timeout, time.Second))
+	defer cancel()
+	if p, err := s.begin(Unbind, nil); err == nil {
+		_, _ = s.await(ctx, p) // it is closed in either case
+	}
+	s.cancel(ErrClosed)
+	s.gone.Wait()
+	return nil
+}
+
+// Submit sends one submit_sm and waits for its response: the SMSC's id for the
+// message. A refusal is a Status.
+func (s *Session) Submit(ctx context.Context, m *ShortMessage) (id string, err error) {
+	if err := s.acquire(ctx); err != nil {
+		return "", err
+	}
+	p, err := s.begin(SubmitSM, m)
+	if err != nil {
+		s.release()
+		return "", err
+	}
+	return s.submitted(ctx, p)
+}
+
+// Deliver sends one deliver_sm and waits until it is acknowledged. A refusal
+// is a Status.
+func (s *Session) Deliver(ctx context.Context, m *ShortMessage) error {
+	if err := s.acquire(ctx); err != nil {
+		return err
+	}
+	defer s.release()
+	p, err := s.begin(DeliverSM, m)
+	if err != nil {
+		return err
+	}
+	_, err = s.await(ctx, p)
+	return err
+}
+
+func (s *Session) submitted(ctx context.Context, p waiting) (string, error) {
+	defer s.release()
+	answer, err := s.await(ctx, p)
+	if err != nil {
+		return "", err
+	}
+	return parseMessageID(answer.Body)
+}
+
+// acquire waits for room in the window.
+func (s *Session) acquire(ctx context.Context) error {
+	select {
+	case s.window <- struct{}{}:
+		return nil
+	case <-s.ctx.Done():
+		return s.closed()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *Session) release() { <-s.window }
+
+// closed is the error of what a session's end left unanswered.
+func (s *Session) closed() error {
+	if cause := s.Err(); cause != nil && !errors.Is(cause, ErrClosed) {
+		return fmt.Errorf("%w: %w", ErrClosed, cause)
+	}
+	return ErrClosed
+}
+
+// waiting is a request that is on its way.
+type waiting struct {
+	sequence uint32
+	call     *call
+}
+
+// maxSequence is the highest sequence_number (SMPP 3.4 §5.1.4).
+const maxSequence = 0x7FFFFFFF
+
+// begin puts a request on its way. m is nil for one without a body.
+func (s *Session) begin(command Command, m *ShortMessage) (waiting, error) {
+	var body []byte
+	if m != nil {
+		if len(m.Message) > 254 {
+			return waiting{}, fmt.Errorf("smpp: short_message of %d octets, at most 254", len(m.Message))
+		}
+		body = m.Append(make([]byte, 0, 96+len(m.Message)+len(m.TLVs)))
+	}
+	w := waiting{call: &call{command: command, response: make(chan PDU, 1)}}
+	s.mu.Lock()
+	if s.ctx.Err() != nil {
+		s.mu.Unlock()
+		return w, s.closed()
+	}
+	for taken := true; taken; _, taken = s.pending[s.sequence] {
+		if s.sequence++; s.sequence > maxSequence {
+			s.sequence = 1
+		}
+	}
+	w.sequence = s.sequence
+	s.pending[w.sequence] = w.call
+	s.send(PDU{Command: command, Sequence: w.sequence, Body: body})
+	s.mu.Unlock()
+	return w, nil
+}
+
+// await waits for the response to a request. Its status, if not well, is the
+// error.
+func (s *Session) await(ctx context.Context, w waiting) (PDU, error) {
+	timer := time.NewTimer(s.options.Timeout)
+	defer timer.Stop()
+	defer func() {
+		s.mu.Lock()
+		delete(s.pending, w.sequence)
+		s.mu.Unlock()
+	}()
+	var err error
+	select {
+	case p := <-w.call.response:
+		return answered(p)
+	case <-timer.C:
+		err = ErrTimeout
+	case <-s.ctx.Done():
+		err = s.closed()
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	select { // what came at the same moment counts
+	case p := <-w.call.response:
+		return answered(p)
+	default:
+		return PDU{}, err
+	}
+}
+
+func answered(p PDU) (PDU, error) {
+	switch {
+	case p.Status != StatusOK:
+		return p, p.Status
+	case p.Command == GenericNack: // a nack without a reason is one all the same
+		return p, StatusInvalidCommand
+	}
+	return p, nil
+}
+
+// send queues a frame for the writer. The caller holds mu.
+func (s *Session) send(p PDU) {
+	s.out = p.Append(s.out)
+	select {
+	case s.wake <- struct{}{}:
+	default: // the writer is awake already
+	}
+}
+
+func (s *Session) respond(p PDU) {
+	s.mu.Lock()
+	s.send(p)
+	s.mu.Unlock()
+}
+
+// write sends what is queued, all of it in one write.
+func (s *Session) write() error {
+	var spare []byte
+	for {
+		select {
+		case <-s.wake:
+		case <-s.ctx.Done():
+			return nil
+		}
+		s.mu.Lock()
+		queued := s.out
+		s.out = spare[:0]
+		s.mu.Unlock()
+		if err := s.conn.SetWriteDeadline(time.Now().Add(s.options.Timeout)); err != nil {
+			return err
+		}
+		if _, err := s.conn.Write(queued); err != nil {
+			return err
+		}
+		spare = queued
+	}
+}
+
+// read takes frames until the connection ends, and returns why it did.
+func (s *Session) read(r *bufio.Reader) error {
+	for {
+		p, err := ReadPDU(r, MaxPDU)
+		if err != nil {
+			if errors.Is(err, ErrFraming) {
+				s.lastWord(PDU{Command: GenericNack, Status: StatusInvalidLength})
+			}
+			return err
+		}
+		s.mu.Lock()
+		s.heard = time.Now()
+		s.mu.Unlock()
+		if p.Command&response != 0 {
+			s.match(p)
+			continue
+		}
+		if p.Command == Unbind {
+			s.lastWord(PDU{Command: UnbindResp, Sequence: p.Sequence})
+			return errors.New("smpp: the other side unbound")
+		}
+		s.request(p)
+	}
+}
+
+// lastWord writes a frame past the queue, since the session ends behind it.
+func (s *Session) lastWord(p PDU) {
+	s.mu.Lock()
+	queued := p.Append(s.out)
+	s.out = nil
+	s.mu.Unlock()
+	if s.conn.SetWriteDeadline(time.Now().Add(s.options.Timeout)) == nil {
+		_, _ = s.conn.Write(queued) // there is nobody left to tell
+	}
+}
+
+// match hands a response to the request that it answers: by number and by
+// command. Sequence numbers of both sides are apart, since only responses come
+// here.
+func (s *Session) match(p PDU) {
+	s.mu.Lock()
+	c := s.pending[p.Sequence]
+	if c != nil && (p.Command == c.command|response || p.Command == GenericNack) {
+		delete(s.pending, p.Sequence)
+	} else {
+		c = nil // late, or to nothing we asked
+	}
+	s.mu.Unlock()
+	if c != nil {
+		c.response <- p
+	}
+}
+
+// request answers what the other side asks.
+func (s *Session) request(p PDU) {
+	switch p.Command {
+	case EnquireLink:
+		s.respond(PDU{Command: EnquireLinkResp, Sequence: p.Sequence})
+	case SubmitSM, DeliverSM:
+		s.message(p)
+	case BindReceiver, BindTransmitter, BindTransceiver:
+		s.respond(PDU{Command: p.Command | response, Status: StatusAlreadyBound, Sequence: p.Sequence})
+	default:
+		s.respond(PDU{Command: GenericNack, Status: StatusInvalidCommand, Sequence: p.Sequence})
+	}
+}
+
+// message hands a message to the handler, beside the reader.
+func (s *Session) message(p PDU) {
+	refuse := func(status Status) {
+		s.respond(PDU{Command: p.Command | response, Status: status, Sequence: p.Sequence})
+	}
+	ours := DeliverSM
+	if s.peer.SystemID != "" { // they bound to us: we are the SMSC
+		ours = SubmitSM
+	}
+	if p.Command != ours || s.options.Handler == nil {
+		refuse(StatusNotBound)
+		return
+	}
+	m, err := ParseShortMessage(p.Body)
+	if err != nil {
+		refuse(StatusInvalidMessage)
+		return
+	}
+	select {
+	case s.inbound <- struct{}{}:
+	default:
+		refuse(StatusQueueFull)
+		return
+	}
+	s.gone.Add(1)
+	go func() {
+		defer s.gone.Done()
+		defer func() { <-s.inbound }()
+		id, status := s.options.Handler(s.ctx, s, &m)
+		answer := PDU{Command: p.Command | response, Status: status, Sequence: p.Sequence}
+		if status == StatusOK || p.Command == DeliverSM {
+			answer.Body = appendCString(nil, id) // message_id of deliver_sm_resp is unused, and empty
+		}
+		s.respond(answer)
+	}()
+}
+
+// keepAlive asks after the other side when it was silent, and ends the session
+// when it does not answer.
+func (s *Session) keepAlive() {
+	ticker := time.NewTicker(s.options.Enquire)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-s.ctx.Done():
+			return
+		}
+		s.mu.Lock()
+		silent := time.Since(s.heard) >= s.options.Enquire/2
+		s.mu.Unlock()
+		if !silent {
+			continue
+		}
+		w, err := s.begin(EnquireLink, nil)
+		if err != nil {
+			return
+		}
+		if _, err := s.await(s.ctx, w); errors.Is(err, ErrTimeout) {
+			s.cancel(fmt.Errorf("smpp: enquire_link: %w", err))
+			return
+		}
+	}
+}

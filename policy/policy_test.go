@@ -1,0 +1,324 @@
+package policy
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/pressly/goose/v3"
+	"github.com/redis/go-redis/v9"
+	_ "modernc.org/sqlite"
+
+	"imza/policy/redistest"
+)
+
+var employee = Employee{VOEN: "1234567890", FIN: "5ABC123"}
+
+func openStore(t *testing.T, addr string) *Store {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "record.db")+"?_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_txlock=immediate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	record, err := OpenRecord(t.Context(), db, goose.DialectSQLite3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1, DialerRetries: 1})
+	t.Cleanup(func() { client.Close() })
+	return &Store{Record: record, Redis: client}
+}
+
+var ask = redis.NewScript(Lua + `return verdict(KEYS[1], ARGV[1])`)
+
+// admitted asks as an admission does: the script, and a load where it does not
+// know.
+func (s *Store) admitted(ctx context.Context, p Provider) (bool, error) {
+	for range 5 {
+		verdict, err := ask.Run(ctx, s.Redis, []string{SetKey(employee)}, string(p)).Text()
+		if err != nil {
+			return false, err
+		}
+		switch verdict {
+		case "allow":
+			return true, nil
+		case "block":
+			return false, nil
+		}
+		if err := s.Load(ctx, employee); err != nil {
+			return false, err
+		}
+	}
+	return false, ErrUnavailable
+}
+
+func nothing(*sql.Tx, Set, Set) error { return nil }
+
+func block(p Provider) func(Set) Set   { return func(s Set) Set { return s.With(p, false) } }
+func unblock(p Provider) func(Set) Set { return func(s Set) Set { return s.With(p, true) } }
+
+// The decision against the plainest way to write it down: a default, and a
+// map of what was said of each provider since.
+func TestDecision(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 1))
+	for range 2000 {
+		var s Set
+		allowed := map[Provider]bool{}
+		byDefault := true
+		for range random.IntN(20) {
+			p := Provider(fmt.Sprint("p", random.IntN(6)))
+			switch random.IntN(4) {
+			case 0:
+				byDefault, allowed = random.IntN(2) == 0, map[Provider]bool{}
+				s = Set{BlockAll: !byDefault}
+			default:
+				allowed[p] = random.IntN(2) == 0
+				s = s.With(p, allowed[p])
+			}
+			for i := range 7 {
+				p := Provider(fmt.Sprint("p", i))
+				want, said := allowed[p]
+				if !said {
+					want = byDefault
+				}
+				if s.Allows(p) != want {
+					t.Fatalf("%+v allows %s: %t", s, p, !want)
+				}
+			}
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	for _, bad := range []string{"", "123456789", "12345678901", "12345678 0", "１２３４５６７８９０"} {
+		if v, err := ParseVOEN(bad); err == nil {
+			t.Errorf("VÖEN %q", v)
+		}
+	}
+	for _, bad := range []string{"", "5abc123", "5ABC12", "5ABI123", "5ABO123", "5ABC1234"} {
+		if f, err := ParseFIN(bad); err == nil {
+			t.Errorf("FIN %q", f)
+		}
+	}
+	for _, bad := range []string{"", "-a", "A", "a b", "a*"} {
+		if p, err := ParseProvider(bad); err == nil {
+			t.Errorf("provider %q", p)
+		}
+	}
+}
+
+func TestBlockIsInForceWhenItsSaveReturns(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, addr string) {
+		s := openStore(t, addr)
+		ctx := t.Context()
+		expect := func(p Provider, want bool) {
+			t.Helper()
+			if got, err := s.admitted(ctx, p); err != nil || got != want {
+				t.Errorf("%s: %t %v, want %t", p, got, err, want)
+			}
+		}
+		expect("bank", true)
+		if set, err := s.Save(ctx, employee, block("bank"), nothing); err != nil || set.Version != 1 {
+			t.Fatalf("%+v %v", set, err)
+		}
+		expect("bank", false)
+		expect("notary", true)
+		if _, err := s.Save(ctx, employee, func(Set) Set { return Set{BlockAll: true, Exceptions: []Provider{"notary"}} }, nothing); err != nil {
+			t.Fatal(err)
+		}
+		expect("bank", false)
+		expect("joined-later", false)
+		expect("notary", true)
+		if set, err := s.Save(ctx, employee, block("bank"), nothing); err != nil || set.Version != 2 {
+			t.Errorf("a save that changes nothing: %+v %v", set, err)
+		}
+		list, err := s.Record.List(ctx, "1234567890")
+		if err != nil || len(list) != 1 || list[0].Employee != employee || !list[0].Set.BlockAll {
+			t.Errorf("%+v %v", list, err)
+		}
+		if other, err := s.Record.List(ctx, "0987654321"); err != nil || len(other) != 0 {
+			t.Errorf("%+v %v", other, err)
+		}
+	})
+}
+
+// Saves and admissions race; an admission that starts after a block's save has
+// returned must see it, until an unblock's save starts.
+func TestAdmissionsRacingSaves(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, addr string) {
+		s := openStore(t, addr)
+		ctx := t.Context()
+		var blocked atomic.Int64 // odd: a block is in force for certain
+		done := make(chan struct{})
+		var admits, seen atomic.Int64
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				for {
+					select {
+					case <-done:
+						return
+					default:
+					}
+					before := blocked.Load()
+					ok, err := s.admitted(ctx, "bank")
+					if err != nil {
+						continue // refused, which is right whatever the record says
+					}
+					admits.Add(1)
+					if before%2 == 1 && blocked.Load() == before {
+						seen.Add(1) // nobody unblocked meanwhile
+						if ok {
+							t.Error("admitted under a block that was in force")
+						}
+					}
+				}
+			})
+		}
+		for range 100 {
+			if _, err := s.Save(ctx, employee, block("bank"), nothing); err != nil {
+				t.Fatal(err)
+			}
+			blocked.Add(1)
+			// Hold the block until somebody has run into it, if it does not take
+			// long: on a slow machine most admissions fall into the saves.
+			for met, until := seen.Load(), time.Now().Add(50*time.Millisecond); seen.Load() == met && time.Now().Before(until); {
+				time.Sleep(time.Millisecond)
+			}
+			blocked.Add(1)
+			if _, err := s.Save(ctx, employee, unblock("bank"), nothing); err != nil {
+				t.Fatal(err)
+			}
+		}
+		close(done)
+		all.Wait()
+		if seen.Load() < 20 {
+			t.Errorf("only %d of %d admissions met a block in force", seen.Load(), admits.Load())
+		}
+	})
+}
+
+// Two managers at once, many times: whatever the order, both blocks hold.
+func TestSavesRacing(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, addr string) {
+		s := openStore(t, addr)
+		ctx := t.Context()
+		for i := range 20 {
+			var all sync.WaitGroup
+			for j := range 3 {
+				p := Provider(fmt.Sprintf("p%d-%d", i, j))
+				all.Go(func() {
+					if _, err := s.Save(ctx, employee, block(p), nothing); err != nil {
+						t.Error(err)
+					}
+					if ok, err := s.admitted(ctx, p); ok {
+						t.Errorf("%s admitted after its block was saved (%v)", p, err)
+					}
+				})
+			}
+			all.Wait()
+		}
+		if set, err := s.Record.Get(ctx, employee); err != nil || len(set.Exceptions) != 60 {
+			t.Errorf("%d exceptions, %v", len(set.Exceptions), err)
+		}
+	})
+}
+
+// A process dies between the commit in SQL and the end of its save in Redis.
+func TestSaveCutOffAfterItsCommit(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, addr string) {
+		s := openStore(t, addr)
+		ctx := t.Context()
+		if ok, err := s.admitted(ctx, "bank"); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		keys := []string{SetKey(employee), gateKey(employee)}
+		if err := beginSave.Run(ctx, s.Redis, keys, "dead").Err(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Record.change(ctx, employee, block("bank"), nothing); err != nil {
+			t.Fatal(err)
+		}
+		started := time.Now()
+		if ok, err := s.admitted(ctx, "bank"); ok || !errors.Is(err, ErrUnavailable) {
+			t.Errorf("while the save hangs: %t %v", ok, err)
+		}
+		if waited := time.Since(started); waited > time.Second {
+			t.Errorf("the refusal took %s", waited)
+		}
+		// Its age is moved instead of waiting for it.
+		if err := s.Redis.HIncrBy(ctx, keys[1], "s:dead", -int64(takeover/time.Second)).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if ok, err := s.admitted(ctx, "bank"); ok || err != nil {
+			t.Errorf("after the takeover: %t %v", ok, err)
+		}
+		if ok, err := s.admitted(ctx, "notary"); !ok || err != nil {
+			t.Errorf("after the takeover: %t %v", ok, err)
+		}
+	})
+}
+
+// A load that read the old record must not write it after the save.
+func TestSlowLoadDoesNotUndoASave(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, addr string) {
+		s := openStore(t, addr)
+		ctx := t.Context()
+		gen, err := look.Run(ctx, s.Redis, []string{gateKey(employee)}, "first", 4, 60).Text()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Save(ctx, employee, block("bank"), nothing); err != nil {
+			t.Fatal(err)
+		}
+		stored, err := put.Run(ctx, s.Redis, []string{SetKey(employee), gateKey(employee)}, gen, 60, "allow", 0).Bool()
+		if err != nil || stored {
+			t.Errorf("the old set was stored: %t %v", stored, err)
+		}
+		if ok, err := s.admitted(ctx, "bank"); ok || err != nil {
+			t.Errorf("%t %v", ok, err)
+		}
+	})
+}
+
+func TestRedisGoneAndBackEmpty(t *testing.T) {
+	server := redistest.Start(t)
+	s := openStore(t, server.Addr)
+	ctx := t.Context()
+	if _, err := s.Save(ctx, employee, block("bank"), nothing); err != nil {
+		t.Fatal(err)
+	}
+	server.Kill()
+	if ok, err := s.admitted(ctx, "bank"); ok || err == nil {
+		t.Errorf("without Redis: %t %v", ok, err)
+	}
+	if _, err := s.Save(ctx, employee, unblock("bank"), nothing); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("a save without Redis: %v", err)
+	}
+	server.Restart()
+	if ok, err := s.admitted(ctx, "bank"); ok || err != nil {
+		t.Errorf("Redis back, empty: %t %v", ok, err)
+	}
+}
+
+// What runs beside a save is in its transaction: if it fails, nothing is saved.
+func TestSaveIsAllOrNothing(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, addr string) {
+		s := openStore(t, addr)
+		failure := errors.New("the audit log is full")
+		if _, err := s.Save(t.Context(), employee, block("bank"), func(*sql.Tx, Set, Set) error { return failure }); !errors.Is(err, failure) {
+			t.Errorf("%v", err)
+		}
+		if ok, err := s.admitted(t.Context(), "bank"); !ok || err != nil {
+			t.Errorf("%t %v", ok, err)
+		}
+	})
+}

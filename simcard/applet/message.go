@@ -34,6 +34,9 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 )
 
+// TAR addresses the signing applet on the card.
+var TAR = [3]byte{'I', 'M', 'Z'}
+
 const (
 	typeChallenge = 0x01
 	typeAnswer    = 0x81
@@ -180,11 +183,10 @@ const (
 	Signed          Result = 0x00
 	CancelledByUser Result = 0x01 // the person refused
 	PINBlocked      Result = 0x02 // no tries left, now or already before
-	NoResponse      Result = 0x03 // the telephone gave up waiting for the person
-	Busy            Result = 0x04 // another challenge is on the screen
-	KeyUnknown      Result = 0x05
-	NotUnderstood   Result = 0x06 // the challenge does not parse
-	TerminalFailed  Result = 0x07 // the telephone could not show or ask
+	Busy            Result = 0x03 // another challenge is on the screen
+	KeyUnknown      Result = 0x04
+	NotUnderstood   Result = 0x05 // the challenge does not parse
+	TerminalFailed  Result = 0x06 // the telephone could not show or ask
 )
 
 func (r Result) String() string {
@@ -195,8 +197,6 @@ func (r Result) String() string {
 		return "cancelled"
 	case PINBlocked:
 		return "pin blocked"
-	case NoResponse:
-		return "no response"
 	case Busy:
 		return "busy"
 	case KeyUnknown:

@@ -5,6 +5,25 @@ import (
 	"errors"
 )
 
+// SealCommand makes one command packet, for those who need no Channel: keys
+// that only the answer would take may be missing.
+func SealCommand(tar TAR, security Security, keys Keys, counter uint64, data []byte) ([]byte, error) {
+	channel, err := commandChannel(tar, security, keys)
+	if err != nil {
+		return nil, err
+	}
+	return channel.SealCommand(counter, data)
+}
+
+// commandChannel is a channel for commands alone: what SPI2 asks of the answer
+// is written, and no key is wanted for it.
+func commandChannel(tar TAR, security Security, keys Keys) (*Channel, error) {
+	c := &Channel{tar: tar, security: security}
+	var err error
+	c.command, err = security.protection(security.SPI.command(), keys)
+	return c, err
+}
+
 // Inspected is a packet opened by its own claims.
 type Inspected struct {
 	TAR      TAR
@@ -23,23 +42,15 @@ func InspectCommand(packet []byte, keys Keys) (Inspected, error) {
 	if err != nil {
 		return Inspected{}, err
 	}
-	channel, err := NewChannel(claims.tar, commandOnly(claims.security), keys)
+	channel, err := commandChannel(claims.tar, claims.security, keys)
 	if err != nil {
 		return Inspected{}, err
 	}
-	channel.security = claims.security
 	counter, data, err := channel.OpenCommand(packet)
 	if err != nil {
 		return Inspected{}, err
 	}
 	return Inspected{TAR: claims.tar, Security: claims.security, Counter: counter, Data: data}, nil
-}
-
-// commandOnly leaves out what SPI2 asks of the answer: the keys at hand need
-// not fit it.
-func commandOnly(s Security) Security {
-	s.SPI[1] = 0
-	return s
 }
 
 // InspectResponse opens a response packet (with or without its UDH 02 71 00).

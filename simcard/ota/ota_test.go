@@ -270,11 +270,10 @@ func FuzzOpen(f *testing.F) {
 	keys := Keys{KIc: unhex(f, commands[0].KIc), KID: unhex(f, commands[0].KID)}
 	f.Fuzz(func(t *testing.T, packet []byte) {
 		if seen, err := InspectCommand(packet, keys); err == nil {
-			channel, err := NewChannel(seen.TAR, commandOnly(seen.Security), keys)
+			channel, err := commandChannel(seen.TAR, seen.Security, keys)
 			if err != nil {
 				t.Fatal(err)
 			}
-			channel.security = seen.Security
 			again, err := channel.SealCommand(seen.Counter, seen.Data)
 			if err != nil {
 				t.Fatalf("what was opened cannot be sealed: %v", err)

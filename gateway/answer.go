@@ -1,0 +1,206 @@
+package gateway
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"imza/pki"
+	"imza/pki/cms"
+	"imza/simcard"
+	"imza/simcard/applet"
+	"imza/simcard/ota"
+	"imza/simcard/sms"
+	"imza/smpp"
+)
+
+// Receive takes what an operator delivers: a segment of a card's answer, or a
+// receipt. It is the handler of the SMPP sessions. The message is acknowledged
+// once what it carried is stored; if Redis or the record is away the operator
+// is told to deliver it again.
+func (g *Gateway) Receive(ctx context.Context, _ *smpp.Session, m *smpp.ShortMessage) (string, smpp.Status) {
+	var err error
+	if m.IsReceipt() {
+		err = g.receiveReceipt(ctx, m)
+	} else {
+		err = g.receiveSegment(ctx, m)
+	}
+	if err != nil {
+		g.log.Warn("a message is to be delivered again", "err", err)
+		return "", smpp.StatusTemporary
+	}
+	return "", smpp.StatusOK
+}
+
+// drop counts a message that nothing comes of. Garbage is not worth a line in
+// the log each.
+func (g *Gateway) drop(reason string) {
+	g.metrics.dropped.WithLabelValues(reason).Inc()
+	g.log.Debug("message dropped", "reason", reason)
+}
+
+// collect stores a segment with the others of its message, if the telephone
+// has a transaction, and returns that transaction and, when none is missing,
+// all segments.
+var collect = redis.NewScript(`
+local id = redis.call('GET', KEYS[1])
+if not id then return {} end
+local total = tonumber(ARGV[1])
+if total == 1 then return {id, ARGV[3]} end
+local segments = ARGV[4] .. id .. ':' .. ARGV[5]
+redis.call('HSET', segments, ARGV[2], ARGV[3])
+redis.call('PEXPIRE', segments, math.max(redis.call('PTTL', KEYS[1]), 1000))
+if redis.call('HLEN', segments) < total then return {id} end
+local all = {id}
+for i = 1, total do all[i + 1] = redis.call('HGET', segments, tostring(i)) end
+return all`)
+
+// receiveSegment takes one segment of what should be a card's answer.
+func (g *Gateway) receiveSegment(ctx context.Context, m *smpp.ShortMessage) error {
+	msisdn, err := simcard.ParseMSISDN("+" + m.Source.Addr)
+	if err != nil {
+		g.drop("no telephone number")
+		return nil
+	}
+	if m.ESMClass&smpp.ESMClassUDHI == 0 {
+		g.drop("no header")
+		return nil
+	}
+	ud := m.Content()
+	part, err := sms.ParseUserData(ud)
+	if err != nil {
+		g.drop("header not understood")
+		return nil
+	}
+	stored, err := collect.Run(ctx, g.redis, []string{keyTelephone(msisdn)},
+		int(part.Total), int(part.Sequence), ud, keySegments, part.Key()).StringSlice()
+	if err != nil {
+		return fmt.Errorf("gateway: a segment: %w", err)
+	}
+	switch {
+	case len(stored) == 0:
+		g.drop("nothing was asked of this telephone")
+		return nil
+	case len(stored) == 1:
+		return nil // stored, and others are missing
+	}
+	parts := make([]sms.Part, 0, len(stored)-1)
+	for _, ud := range stored[1:] {
+		p, err := sms.ParseUserData([]byte(ud))
+		if err != nil {
+			return err // cannot be: it was parsed before it was stored
+		}
+		parts = append(parts, p)
+	}
+	message, err := sms.Join(parts)
+	if err != nil {
+		g.drop("segments do not fit")
+		return nil
+	}
+	return g.answer(ctx, stored[0], message, part.Key())
+}
+
+// answer takes a whole message from a telephone that has a transaction.
+func (g *Gateway) answer(ctx context.Context, id string, message sms.Message, key string) error {
+	if message.Kind != sms.ResponsePacket {
+		g.drop("no response packet")
+		return nil
+	}
+	t, err := g.load(ctx, id)
+	if errors.Is(err, errGone) {
+		g.drop("its transaction is gone")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	channel, err := g.channel(t.ICCID)
+	if err != nil {
+		return err
+	}
+	response, err := channel.OpenResponse(message.Payload)
+	if err != nil {
+		// Whoever sent it does not hold the card's keys. Should the segments be
+		// a mixture with the card's own, then those may come again.
+		g.drop("not from the card")
+		return g.redis.Del(ctx, keySegments+id+":"+key).Err()
+	}
+	if response.Counter != t.Counter {
+		g.drop("answers another challenge")
+		return nil
+	}
+	o, reply := g.judge(ctx, t, response)
+	if reply != nil {
+		return reply
+	}
+	_, err = g.finish(ctx, t, o)
+	if errors.Is(err, errGone) {
+		g.drop("its transaction is gone")
+		return nil
+	}
+	return err
+}
+
+// judge decides how a transaction ends by what its card answered. An error
+// means that it cannot be told now.
+func (g *Gateway) judge(ctx context.Context, t *Transaction, response ota.Response) (outcome, error) {
+	if response.Status != ota.StatusOK {
+		return outcome{state: CardError, reason: fmt.Sprintf("response status %02x", byte(response.Status))}, nil
+	}
+	answer, err := applet.ParseAnswer(response.Data)
+	if err != nil {
+		return outcome{state: CardError, reason: "answer not understood"}, nil
+	}
+	if answer.Reference.String() != t.ID {
+		return outcome{state: CardError, reason: "answer of another transaction"}, nil
+	}
+	switch answer.Result {
+	case applet.Signed:
+		return g.verify(ctx, t, answer.Signature)
+	case applet.CancelledByUser:
+		return outcome{state: CancelledByUser}, nil
+	case applet.PINBlocked:
+		return outcome{state: PINBlocked}, nil
+	default:
+		return outcome{state: CardError, reason: answer.Result.String()}, nil
+	}
+}
+
+// verify judges a signature by the record as it is now: nothing that it says
+// of itself is believed.
+func (g *Gateway) verify(ctx context.Context, t *Transaction, signature []byte) (outcome, error) {
+	certificate, err := g.directory.Certificate(ctx, t.Serial)
+	if err != nil {
+		return outcome{}, err
+	}
+	bad := func(err error) (outcome, error) {
+		g.log.Warn("signature refused", "id", t.ID, "err", err)
+		return outcome{state: SignatureInvalid, reason: err.Error()}, nil
+	}
+	if !certificate.ActiveAt(time.Now()) {
+		return bad(errors.New("the certificate is no longer active"))
+	}
+	if err := g.authority.Check(certificate.X509, pki.Signing, t.SigningTime); err != nil {
+		return bad(err)
+	}
+	if err := cms.Verify(signature, &cms.Expectation{
+		Certificate: certificate.X509, Hash: t.Algorithm.Hash(), Digest: t.Digest,
+		SigningTime: t.SigningTime, ShownText: sha256.Sum256([]byte(t.Text)),
+	}); err != nil {
+		return bad(err)
+	}
+	complete, err := cms.AddCertificate(signature, certificate.X509)
+	if err != nil {
+		return bad(err)
+	}
+	return outcome{state: Signed, cms: complete}, nil
+}
+
+// Certificate is the certificate of a signed transaction.
+func (g *Gateway) Certificate(ctx context.Context, t *Transaction) (Certificate, error) {
+	return g.directory.Certificate(ctx, t.Serial)
+}

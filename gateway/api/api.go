@@ -1,0 +1,87 @@
+// Package api is the providers' REST API: requests for signatures, and what
+// those who check signatures fetch. openapi.yaml describes it.
+//
+//	api.go         the server, authentication, the routes
+//	signatures.go  the requests
+//	problem.go     errors as RFC 9457 problem documents
+//	publish.go     certificates, revocation list, OCSP
+package api
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+
+	"imza/gateway"
+	"imza/gateway/registry"
+	"imza/pki"
+	"imza/policy"
+)
+
+//go:embed openapi.yaml
+var openapi []byte
+
+// API serves providers.
+type API struct {
+	Gateway   *gateway.Gateway
+	Registry  *registry.Registry
+	Authority *pki.Authority
+	Log       *slog.Logger
+}
+
+// Handler returns the server's routes; others may be added to it.
+func (a *API) Handler() *echo.Echo {
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	// Nothing in front of the gateway is trusted to tell the client's address.
+	e.IPExtractor = echo.ExtractIPDirect()
+	e.HTTPErrorHandler = a.problem
+	e.GET("/healthz", func(c echo.Context) error { return c.String(http.StatusOK, "ok\n") })
+	e.GET("/readyz", a.ready)
+	e.GET("/v1/openapi.yaml", func(c echo.Context) error { return c.Blob(http.StatusOK, "application/yaml", openapi) })
+	v1 := e.Group("/v1", middleware.KeyAuthWithConfig(middleware.KeyAuthConfig{Validator: a.authenticate, ErrorHandler: noKey}))
+	v1.POST("/signatures", a.create)
+	v1.GET("/signatures/:id", a.get)
+	v1.DELETE("/signatures/:id", a.cancel)
+	a.publish(e)
+	return e
+}
+
+func (a *API) ready(c echo.Context) error {
+	ctx, cancel := context.WithTimeout(c.Request().Context(), time.Second)
+	defer cancel()
+	if err := a.Gateway.Ready(ctx); err != nil {
+		return c.String(http.StatusServiceUnavailable, "not ready: "+err.Error()+"\n")
+	}
+	return c.String(http.StatusOK, "ready\n")
+}
+
+// providerOf is where authenticate leaves the provider.
+const providerOf = "provider"
+
+func (a *API) authenticate(key string, c echo.Context) (bool, error) {
+	p, ok, err := a.Registry.ProviderByKey(c.Request().Context(), key)
+	if err == nil && !ok {
+		err = &gateway.Refusal{Code: gateway.Unauthorized, Detail: "this API key is not known"}
+	}
+	c.Set(providerOf, p)
+	return ok, err
+}
+
+// noKey is the answer to a request without a key; every other error is one of
+// authenticate's own.
+func noKey(err error, _ echo.Context) error {
+	var missing *middleware.ErrKeyAuthMissing
+	if errors.As(err, &missing) {
+		return &gateway.Refusal{Code: gateway.Unauthorized, Detail: "an API key is wanted: Authorization: Bearer …"}
+	}
+	return err
+}
+
+func provider(c echo.Context) policy.Provider { return c.Get(providerOf).(policy.Provider) }

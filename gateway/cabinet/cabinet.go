@@ -1,0 +1,143 @@
+// Package cabinet is where an organisation's permissions are kept: the admin
+// API by which employees are blocked for providers, or let sign again.
+package cabinet
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+
+	"imza/gateway"
+	"imza/gateway/registry"
+	"imza/policy"
+)
+
+// Cabinet serves administrators.
+type Cabinet struct {
+	Permissions *policy.Store
+	Registry    *registry.Registry
+}
+
+// Mount adds the routes to a server.
+//
+//	GET    /v1/admin/blocks?voen=…                                            all sets that say anything
+//	PUT    /v1/admin/organisations/{voen}/employees/{fin}/blocks/{provider}   block
+//	DELETE /v1/admin/organisations/{voen}/employees/{fin}/blocks/{provider}   unblock
+//
+// A block is in force when its PUT has returned.
+func (b *Cabinet) Mount(e *echo.Echo) {
+	admin := e.Group("/v1/admin", middleware.KeyAuthWithConfig(middleware.KeyAuthConfig{Validator: b.authenticate, ErrorHandler: noKey}))
+	admin.GET("/blocks", b.list)
+	admin.PUT("/organisations/:voen/employees/:fin/blocks/:provider", func(c echo.Context) error { return b.set(c, "block", false) })
+	admin.DELETE("/organisations/:voen/employees/:fin/blocks/:provider", func(c echo.Context) error { return b.set(c, "unblock", true) })
+}
+
+const administratorOf = "administrator"
+
+func (b *Cabinet) authenticate(key string, c echo.Context) (bool, error) {
+	id, ok, err := b.Registry.AdministratorByKey(c.Request().Context(), key)
+	if err == nil && !ok {
+		err = &gateway.Refusal{Code: gateway.Unauthorized, Detail: "this administrator's key is not known"}
+	}
+	c.Set(administratorOf, id)
+	return ok, err
+}
+
+// noKey is the answer to a request without a key; every other error is one of
+// authenticate's own.
+func noKey(err error, _ echo.Context) error {
+	var missing *middleware.ErrKeyAuthMissing
+	if errors.As(err, &missing) {
+		return &gateway.Refusal{Code: gateway.Unauthorized, Detail: "an administrator's key is wanted: Authorization: Bearer …"}
+	}
+	return err
+}
+
+// Permissions is the permission set of one employee, as the API shows it.
+type Permissions struct {
+	VOEN       policy.VOEN       `json:"voen"`
+	FIN        policy.FIN        `json:"fin"`
+	Default    string            `json:"default"`    // "allow" or "block"
+	Exceptions []policy.Provider `json:"exceptions"` // for whom the default does not hold
+	Version    int64             `json:"version"`
+}
+
+func permissions(e policy.Employee, s policy.Set) Permissions {
+	p := Permissions{VOEN: e.VOEN, FIN: e.FIN, Default: "allow", Exceptions: s.Exceptions, Version: s.Version}
+	if s.BlockAll {
+		p.Default = "block"
+	}
+	if p.Exceptions == nil {
+		p.Exceptions = []policy.Provider{}
+	}
+	return p
+}
+
+func (b *Cabinet) list(c echo.Context) error {
+	var voen policy.VOEN
+	if text := c.QueryParam("voen"); text != "" {
+		var err error
+		if voen, err = policy.ParseVOEN(text); err != nil {
+			return gateway.Invalid("voen", "ten digits")
+		}
+	}
+	saved, err := b.Permissions.Record.List(c.Request().Context(), voen)
+	if err != nil {
+		return err
+	}
+	all := make([]Permissions, 0, len(saved))
+	for _, s := range saved {
+		all = append(all, permissions(s.Employee, s.Set))
+	}
+	return c.JSON(http.StatusOK, all)
+}
+
+// set blocks one employee for one provider, or lets them sign again.
+func (b *Cabinet) set(c echo.Context, action string, allowed bool) error {
+	ctx := c.Request().Context()
+	employee, provider, err := b.subject(ctx, c)
+	if err != nil {
+		return err
+	}
+	actor, _ := c.Get(administratorOf).(string)
+	saved, err := b.Permissions.Save(ctx, employee,
+		func(s policy.Set) policy.Set { return s.With(provider, allowed) },
+		func(tx *sql.Tx, before, after policy.Set) error {
+			return registry.Audit(ctx, tx, registry.Change{
+				Actor: actor, Action: action, Subject: employee.String() + " " + string(provider),
+				Before: permissions(employee, before), After: permissions(employee, after),
+			})
+		})
+	if errors.Is(err, policy.ErrUnavailable) {
+		return &gateway.Refusal{Code: gateway.PolicyUnavailable, Detail: "not certain to be in force: save it again", Cause: err}
+	}
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, permissions(employee, saved))
+}
+
+// subject reads whom and for which provider a request is about. All of it must
+// be on record: a block with a slip of the pen in it would protect nobody.
+func (b *Cabinet) subject(ctx context.Context, c echo.Context) (e policy.Employee, p policy.Provider, err error) {
+	if e.VOEN, err = policy.ParseVOEN(c.Param("voen")); err != nil {
+		return e, p, gateway.Invalid("voen", "ten digits")
+	}
+	if e.FIN, err = policy.ParseFIN(c.Param("fin")); err != nil {
+		return e, p, gateway.Invalid("fin", "seven digits and capital letters, without I and O")
+	}
+	if p, err = policy.ParseProvider(c.Param("provider")); err != nil {
+		return e, p, gateway.Invalid("provider", "a provider's short name")
+	}
+	if err = b.Registry.HasEmployee(ctx, e); err == nil {
+		_, err = b.Registry.ProviderName(ctx, p)
+	}
+	if errors.Is(err, registry.ErrUnknown) {
+		err = &gateway.Refusal{Code: gateway.NotFound, Detail: err.Error()}
+	}
+	return e, p, err
+}

@@ -1,0 +1,138 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"imza/policy"
+)
+
+// retention is how long a transaction stays in Redis after its end, for the
+// provider to fetch; after that only the journal knows how it ended.
+const retention = time.Hour
+
+// outcome is how a transaction is to end.
+type outcome struct {
+	state  State
+	reason string
+	cms    []byte // of a signed one
+}
+
+// finalise is the one step in which a transaction ends. A signature is
+// released only if the permission set still allows it, at that very moment;
+// past the deadline everything is "expired".
+var finalise = redis.NewScript(policy.Lua + `
+local tx, telephone, set, deadlines, journal, prompts = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local id, provider, state, reason, cms, entry, retention, channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+
+local found = redis.call('HMGET', tx, 'state', 'deadline', 'accepted')
+if not found[1] then
+  redis.call('ZREM', deadlines, id)
+  return {'gone'}
+end
+if found[1] ~= 'pending' then
+  redis.call('ZREM', deadlines, id)
+  return {'was', found[1]}
+end
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+if now >= tonumber(found[2]) then
+  state, reason, cms = 'expired', '', ''
+elseif state == 'expired' then
+  return {'early'}
+elseif state == 'signed' then
+  local said = verdict(set, provider)
+  if said == 'unknown' then return {said} end
+  if said ~= 'allow' then state, reason, cms = 'blocked', '', '' end
+end
+local ended = string.format('%.0f', now)
+redis.call('HSET', tx, 'state', state, 'reason', reason, 'ended', ended)
+if cms ~= '' then redis.call('HSET', tx, 'cms', cms) end
+redis.call('PEXPIRE', tx, retention)
+redis.call('ZREM', deadlines, id)
+if redis.call('GET', telephone) == id then redis.call('DEL', telephone) end
+if state == 'signed' then redis.call('DEL', prompts) end
+redis.call('XADD', journal, '*', 'id', id, 'state', state, 'reason', reason, 'entry', entry, 'deadline', found[2], 'accepted', found[3], 'ended', ended)
+redis.call('PUBLISH', channel, id)
+return {'ended', state}`)
+
+// finish ends a transaction, unless it has ended already, and returns the
+// state that it then has. With an error nothing has changed, or it is not
+// known whether: finishing again is safe.
+func (g *Gateway) finish(ctx context.Context, t *Transaction, o outcome) (State, error) {
+	entry, err := json.Marshal(t.entry())
+	if err != nil {
+		return "", err
+	}
+	keys := []string{keyTransaction(t.ID), keyTelephone(t.MSISDN), t.keySet(), keyDeadlines, keyJournal, keyPrompts(t.MSISDN)}
+	for range 4 {
+		answer, err := stringsOf(finalise.Run(ctx, g.redis, keys,
+			t.ID, string(t.Provider), string(o.state), o.reason, o.cms, entry, retention.Milliseconds(), channelFinal))
+		if err != nil {
+			return "", fmt.Errorf("gateway: ending %s: %w", t.ID, err)
+		}
+		switch answer[0] {
+		case "ended":
+			state := State(answer[1])
+			g.metrics.ended(t, state)
+			g.log.Info("transaction ended", "id", t.ID, "state", state, "wanted", o.state, "reason", o.reason)
+			return state, nil
+		case "was":
+			return State(answer[1]), nil
+		case "unknown":
+			if err := g.permissions.Load(ctx, *t.Employee); err != nil {
+				return "", err
+			}
+		case "early": // this node's clock is ahead of Redis's, which counts
+			return Pending, nil
+		default:
+			return "", errGone
+		}
+	}
+	return "", policy.ErrUnavailable
+}
+
+// entry is what the journal keeps; the scripts add state and times.
+func (t *Transaction) entry() Entry {
+	e := Entry{ID: t.ID, Provider: t.Provider, MSISDN: t.MSISDN, Serial: t.Serial}
+	if t.Employee != nil {
+		e.VOEN = t.Employee.VOEN
+	}
+	return e
+}
+
+// due lists what is past its deadline by the clock of Redis.
+var due = redis.NewScript(`
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now), 'LIMIT', 0, 1000)`)
+
+// sweep ends what is past its deadline, whichever node it was admitted on.
+func (g *Gateway) sweep(ctx context.Context) error {
+	ids, err := due.Run(ctx, g.redis, []string{keyDeadlines}).StringSlice()
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		t, err := g.load(ctx, id)
+		if errors.Is(err, errGone) {
+			// Redis evicted it; reconcile ends it in the journal.
+			if err := g.redis.ZRem(ctx, keyDeadlines, id).Err(); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := g.finish(ctx, t, outcome{state: Expired}); err != nil && !errors.Is(err, errGone) {
+			return err
+		}
+	}
+	return nil
+}

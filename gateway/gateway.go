@@ -1,0 +1,207 @@
+// Package gateway is the path of one signature: a provider's request is
+// admitted, its challenge goes to the telephone, the card's answer comes back,
+// is verified, and released.
+//
+//	admit.go        the request against record, policy and limits; the transaction is made
+//	challenge.go    the challenge as a secured short message, and the operator's receipts
+//	answer.go       what the telephone sends, down to the verified signature
+//	finish.go       the one step in which a transaction ends
+//	journal.go      from Redis into the lasting record
+//	transaction.go  what a transaction is, and how it is read
+//
+// All state is in Redis, so any number of gateways may run on one, and any of
+// them may take a card's answer. docs/transaction.md tells what survives a
+// crash at each step.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+
+	"imza/pki"
+	"imza/policy"
+	"imza/smpp"
+)
+
+// Config is what a gateway needs.
+type Config struct {
+	Redis       redis.UniversalClient
+	Permissions *policy.Store
+	Directory   Directory
+	Journal     Journal
+	Authority   *pki.Authority
+	MasterKey   []byte // of the cards' keys, for ota.DeriveKeys
+	Operator    *smpp.ESME
+	Source      smpp.Address // the gateway's own, where cards send their answers
+	PromptLimit int          // prompts in a row that were not signed, per telephone; 10
+	Metrics     prometheus.Registerer
+	Log         *slog.Logger
+}
+
+// Gateway runs the signing path. Its methods are safe for concurrent use.
+type Gateway struct {
+	redis       redis.UniversalClient
+	permissions *policy.Store
+	directory   Directory
+	journal     Journal
+	authority   *pki.Authority
+	masterKey   []byte
+	operator    *smpp.ESME
+	source      smpp.Address
+	promptLimit int
+	metrics     *metrics
+	log         *slog.Logger
+	waiters     waiters
+
+	ctx      context.Context // of the pushes
+	cancel   context.CancelFunc
+	stopping chan struct{} // closed when those who wait should go
+	stop     sync.Once
+	pushes   sync.WaitGroup
+}
+
+// New makes a gateway; Run makes it work.
+func New(c Config) *Gateway {
+	g := &Gateway{
+		redis: c.Redis, permissions: c.Permissions, directory: c.Directory, journal: c.Journal,
+		authority: c.Authority, masterKey: c.MasterKey, operator: c.Operator, source: c.Source,
+		promptLimit: c.PromptLimit, metrics: newMetrics(c.Metrics), log: c.Log,
+		stopping: make(chan struct{}),
+	}
+	if g.promptLimit == 0 {
+		g.promptLimit = 10
+	}
+	g.ctx, g.cancel = context.WithCancel(context.Background())
+	return g
+}
+
+// How often the standing work is done; each time costs a round trip.
+const (
+	sweepEvery     = 200 * time.Millisecond
+	drainEvery     = 100 * time.Millisecond
+	reconcileEvery = 30 * time.Second
+	// redisPatience is how long one step may wait for Redis.
+	redisPatience = time.Second
+)
+
+// Run does the standing work until the context ends: it ends what is past its
+// deadline, moves the journal into SQL, and wakes those who wait.
+func (g *Gateway) Run(ctx context.Context) {
+	var work sync.WaitGroup
+	work.Go(func() { g.every(ctx, "sweep", sweepEvery, g.sweep) })
+	work.Go(func() { g.every(ctx, "journal", drainEvery, g.drain) })
+	work.Go(func() { g.every(ctx, "reconcile", reconcileEvery, g.reconcile) })
+	work.Go(func() { g.listen(ctx) })
+	<-ctx.Done()
+	g.Release()
+	g.cancel()
+	g.pushes.Wait()
+	work.Wait()
+	last, cancel := context.WithTimeout(context.Background(), redisPatience)
+	defer cancel()
+	if err := g.drain(last); err != nil {
+		g.log.Warn("journal: entries are left for the next start", "err", err)
+	}
+}
+
+// Release sends those away who wait in Get, for a server that shuts down.
+func (g *Gateway) Release() { g.stop.Do(func() { close(g.stopping) }) }
+
+// every does a piece of work again and again; what fails is tried next time,
+// and told once until it works again.
+func (g *Gateway) every(ctx context.Context, name string, pause time.Duration, work func(context.Context) error) {
+	ticker := time.NewTicker(pause)
+	defer ticker.Stop()
+	failing := false
+	for {
+		err := work(ctx)
+		if err != nil && !failing && ctx.Err() == nil {
+			g.log.Warn(name+" fails", "err", err)
+		}
+		if err == nil && failing {
+			g.log.Info(name + " works again")
+		}
+		failing = err != nil
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// listen wakes those who wait for a transaction that has ended, on whichever
+// node it did.
+func (g *Gateway) listen(ctx context.Context) {
+	subscription := g.redis.Subscribe(ctx, channelFinal)
+	defer subscription.Close()
+	for {
+		select {
+		case m, ok := <-subscription.Channel():
+			if !ok {
+				return
+			}
+			g.waiters.wake(m.Payload)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Ready tells whether a request would get anywhere: Redis answers and the
+// operator is bound.
+func (g *Gateway) Ready(ctx context.Context) error {
+	if err := g.redis.Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("redis: %w", err)
+	}
+	if !g.operator.Bound() {
+		return errors.New("smpp: not bound to the operator")
+	}
+	return nil
+}
+
+// waiters are those who wait for the end of a transaction on this node.
+type waiters struct {
+	mu  sync.Mutex
+	ids map[string]map[chan struct{}]struct{}
+}
+
+// wait returns a channel that takes a value when the transaction has ended;
+// stop must be called.
+func (w *waiters) wait(id string) (ended <-chan struct{}, stop func()) {
+	c := make(chan struct{}, 1)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ids == nil {
+		w.ids = make(map[string]map[chan struct{}]struct{})
+	}
+	if w.ids[id] == nil {
+		w.ids[id] = make(map[chan struct{}]struct{})
+	}
+	w.ids[id][c] = struct{}{}
+	return c, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if delete(w.ids[id], c); len(w.ids[id]) == 0 {
+			delete(w.ids, id)
+		}
+	}
+}
+
+func (w *waiters) wake(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for c := range w.ids[id] {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+}

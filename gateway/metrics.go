@@ -1,0 +1,33 @@
+package gateway
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+type metrics struct {
+	requests *prometheus.CounterVec   // by "accepted" or the refusal's code
+	ends     *prometheus.CounterVec   // by final state
+	seconds  *prometheus.HistogramVec // from the claimed signing time to the end, by state
+	dropped  *prometheus.CounterVec   // messages that nothing came of, by reason
+	receipts *prometheus.CounterVec   // by state
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "imza_requests_total", Help: "Requests for a signature, by what became of them."}, []string{"result"}),
+		ends:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "imza_transactions_ended_total", Help: "Transactions that ended, by final state."}, []string{"state"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "imza_transaction_seconds", Help: "From admission to the end.",
+			Buckets: []float64{0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300}}, []string{"state"}),
+		dropped:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "imza_messages_dropped_total", Help: "Short messages from telephones that nothing came of, by reason."}, []string{"reason"}),
+		receipts: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "imza_receipts_total", Help: "Delivery receipts, by state."}, []string{"state"}),
+	}
+	r.MustRegister(m.requests, m.ends, m.seconds, m.dropped, m.receipts)
+	return m
+}
+
+func (m *metrics) ended(t *Transaction, state State) {
+	m.ends.WithLabelValues(string(state)).Inc()
+	m.seconds.WithLabelValues(string(state)).Observe(time.Since(t.SigningTime).Seconds())
+}

@@ -1,0 +1,27 @@
+package gateway
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// OpenRedis makes a client with the time-outs of the signing path: a provider
+// is told within a second that Redis is away. A script that is run again after
+// a lost answer does no harm, since each is made for it.
+func OpenRedis(url string) (*redis.Client, error) {
+	options, err := redis.ParseURL(url)
+	if err != nil {
+		return nil, fmt.Errorf("gateway: redis address: %w", err)
+	}
+	options.ContextTimeoutEnabled = true
+	options.DialTimeout = redisPatience / 4
+	options.ReadTimeout = redisPatience / 4
+	options.WriteTimeout = redisPatience / 4
+	options.PoolTimeout = redisPatience / 2
+	options.MaxRetries = 1
+	options.MinRetryBackoff = 5 * time.Millisecond
+	options.DialerRetries = 1
+	return redis.NewClient(options), nil
+}

@@ -1,0 +1,84 @@
+package registry
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"imza/gateway"
+)
+
+// Record implements gateway.Journal: the first final state of a transaction
+// stays, whatever comes later or again.
+func (r *Registry) Record(ctx context.Context, entries []gateway.Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	tx, err := r.db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("registry: %w", err)
+	}
+	defer tx.Rollback()
+	statement, err := tx.PrepareContext(ctx, `INSERT INTO transactions (id, provider, msisdn, voen, serial, accepted, deadline, state, reason, ended)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+		ON CONFLICT (id) DO UPDATE SET state = excluded.state, reason = excluded.reason, ended = excluded.ended
+		WHERE transactions.ended IS NULL AND excluded.ended IS NOT NULL`)
+	if err != nil {
+		return fmt.Errorf("registry: %w", err)
+	}
+	defer statement.Close()
+	for _, e := range entries {
+		ended := sql.NullInt64{Int64: e.Ended.UnixMilli(), Valid: e.State.Final()}
+		if _, err := statement.ExecContext(ctx, e.ID, e.Provider, e.MSISDN, e.VOEN, e.Serial, e.Accepted.UnixMilli(), e.Deadline.UnixMilli(), e.State, e.Reason, ended); err != nil {
+			return fmt.Errorf("registry: transaction %s: %w", e.ID, err)
+		}
+	}
+	return tx.Commit()
+}
+
+const entryColumns = `SELECT id, provider, msisdn, voen, serial, accepted, deadline, state, reason, ended FROM transactions`
+
+func scanEntry(row interface{ Scan(...any) error }) (e gateway.Entry, err error) {
+	var accepted, deadline int64
+	var ended sql.NullInt64
+	if err := row.Scan(&e.ID, &e.Provider, &e.MSISDN, &e.VOEN, &e.Serial, &accepted, &deadline, &e.State, &e.Reason, &ended); err != nil {
+		return e, err
+	}
+	e.Accepted, e.Deadline = time.UnixMilli(accepted).UTC(), time.UnixMilli(deadline).UTC()
+	if ended.Valid {
+		e.Ended = time.UnixMilli(ended.Int64).UTC()
+	}
+	return e, nil
+}
+
+// Find implements gateway.Journal.
+func (r *Registry) Find(ctx context.Context, id string) (gateway.Entry, error) {
+	e, err := scanEntry(r.db.QueryRowContext(ctx, entryColumns+` WHERE id = $1`, id))
+	if errors.Is(err, sql.ErrNoRows) {
+		return e, gateway.ErrNotRecorded
+	}
+	if err != nil {
+		return e, fmt.Errorf("registry: %w", err)
+	}
+	return e, nil
+}
+
+// Unfinished implements gateway.Journal.
+func (r *Registry) Unfinished(ctx context.Context, before time.Time) ([]gateway.Entry, error) {
+	rows, err := r.db.QueryContext(ctx, entryColumns+` WHERE ended IS NULL AND deadline < $1 ORDER BY deadline LIMIT 1000`, before.UnixMilli())
+	if err != nil {
+		return nil, fmt.Errorf("registry: %w", err)
+	}
+	defer rows.Close()
+	var all []gateway.Entry
+	for rows.Next() {
+		e, err := scanEntry(rows)
+		if err != nil {
+			return nil, fmt.Errorf("registry: %w", err)
+		}
+		all = append(all, e)
+	}
+	return all, rows.Err()
+}

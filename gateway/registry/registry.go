@@ -1,0 +1,76 @@
+// Package registry is the record behind the gateway, in SQL: subscribers and
+// their certificates, organisations, providers, how transactions ended, and
+// who changed what.
+//
+//	subscriber.go   subscribers, SIMs, certificates (gateway.Directory)
+//	keys.go         providers and administrators, known by their keys
+//	journal.go      transactions (gateway.Journal)
+//	audit.go        changes by administrators
+package registry
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/database"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Dialect is the SQL that the record is written in.
+const Dialect = goose.DialectSQLite3
+
+// Registry is the record. Its methods are safe for concurrent use.
+type Registry struct {
+	db     *sql.DB
+	pepper []byte
+}
+
+// OpenDatabase opens the SQLite file that holds the record. A commit is on
+// disk when it returns. Readers do not wait for writers; a transaction that
+// writes must do so with its first statement.
+func OpenDatabase(path string) (*sql.DB, error) {
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)")
+	if err != nil {
+		return nil, fmt.Errorf("registry: %w", err)
+	}
+	return db, nil
+}
+
+// Open brings the tables up to date. The pepper keys the hashes of User IDs.
+func Open(ctx context.Context, db *sql.DB, pepper []byte) (*Registry, error) {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, err
+	}
+	store, err := database.NewStore(Dialect, "registry_migrations")
+	if err != nil {
+		return nil, fmt.Errorf("registry: %w", err)
+	}
+	provider, err := goose.NewProvider("", db, files, goose.WithStore(store))
+	if err != nil {
+		return nil, fmt.Errorf("registry: %w", err)
+	}
+	if _, err := provider.Up(ctx); err != nil {
+		return nil, fmt.Errorf("registry: migrations: %w", err)
+	}
+	return &Registry{db: db, pepper: pepper}, nil
+}
+
+// ErrUnknown says that what was asked for is not on record.
+var ErrUnknown = errors.New("registry: not on record")
+
+// unknown turns "no rows" into ErrUnknown with its subject.
+func unknown(err error, what string) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("%w: %s", ErrUnknown, what)
+	}
+	return fmt.Errorf("registry: %w", err)
+}

@@ -1,0 +1,259 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"imza/policy"
+	"imza/simcard"
+	"imza/simcard/applet"
+)
+
+// State is where a transaction stands.
+type State string
+
+// The states. All but Pending are final and never change.
+const (
+	Pending             State = "pending"
+	Signed              State = "signed"
+	CancelledByUser     State = "cancelled_by_user"
+	PINBlocked          State = "pin_blocked"
+	Expired             State = "expired"
+	Undeliverable       State = "undeliverable"
+	CardError           State = "card_error"
+	SignatureInvalid    State = "signature_invalid"
+	Blocked             State = "blocked"
+	CancelledByProvider State = "cancelled_by_provider"
+)
+
+// Final reports whether a transaction has ended.
+func (s State) Final() bool { return s != Pending }
+
+// Progress is how far a pending transaction is known to have come.
+type Progress string
+
+// The steps of a pending transaction.
+const (
+	Accepted  Progress = "accepted"  // admitted, the challenge waits for its turn
+	Sent      Progress = "sent"      // handed to the operator
+	Delivered Progress = "delivered" // the operator says that the telephone has it
+)
+
+// Transaction is one request for a signature, from its admission on.
+type Transaction struct {
+	ID       string    `json:"-"` // the applet.Reference in text form
+	State    State     `json:"-"`
+	Progress Progress  `json:"-"`
+	Reason   string    `json:"-"` // of a final state that has several
+	Deadline time.Time `json:"-"`
+	Ended    time.Time `json:"-"`
+	CMS      []byte    `json:"-"` // of a signed one: DER, with the certificate
+	Counter  uint64    `json:"-"` // of the challenge's packet
+
+	// What does not change, stored as JSON.
+	Provider    policy.Provider
+	MSISDN      simcard.MSISDN
+	ICCID       simcard.ICCID
+	Employee    *policy.Employee `json:",omitempty"` // of an organisation's certificate
+	Serial      string           // of the certificate
+	Type        CertificateType
+	Key         byte
+	Algorithm   applet.Algorithm
+	Digest      []byte
+	Text        string
+	Language    applet.Language
+	SigningTime time.Time
+}
+
+// VerificationCode is the four digits shown on both sides; empty once only the
+// journal knows the transaction.
+func (t *Transaction) VerificationCode() string {
+	if len(t.Digest) == 0 {
+		return ""
+	}
+	return applet.VerificationCode(t.Digest)
+}
+
+// Entry is what the journal keeps of a transaction; State is Pending in the
+// entry of its acceptance. It holds neither digest nor text.
+type Entry struct {
+	ID       string
+	Provider policy.Provider
+	MSISDN   simcard.MSISDN
+	VOEN     policy.VOEN
+	Serial   string
+	State    State
+	Reason   string
+	Accepted time.Time
+	Deadline time.Time
+	Ended    time.Time
+}
+
+// ErrNotRecorded is what a Journal's Find returns of an unknown id.
+var ErrNotRecorded = errors.New("gateway: no such transaction on record")
+
+// Keys in Redis. One transaction's live in a hash until retention after its
+// end; docs/transaction.md tells what each is for.
+func keyTransaction(id string) string      { return "imza:transaction:" + id }
+func keyTelephone(m simcard.MSISDN) string { return "imza:telephone:" + string(m) }
+func keyPrompts(m simcard.MSISDN) string   { return "imza:prompts:" + string(m) }
+func keyCounter(c simcard.ICCID) string    { return "imza:counter:" + string(c) }
+func keyReceipt(messageID string) string   { return "imza:receipt:" + messageID }
+func keyIdempotency(p policy.Provider, k string) string {
+	return "imza:idempotency:" + string(p) + ":" + k
+}
+func keyWrongUserID(p policy.Provider, m simcard.MSISDN) string {
+	return "imza:wrong-user-id:" + string(p) + ":" + string(m)
+}
+
+const (
+	keyDeadlines = "imza:deadlines" // sorted set: id by deadline in ms
+	keyJournal   = "imza:journal"   // stream of entries that SQL does not have yet
+	keySegments  = "imza:segments:" // + id + ":" + sms.Part.Key: hash, user data by sequence number
+	channelFinal = "imza:final"     // ids of transactions that have just ended
+)
+
+// keySet is where the permission set that has a say is; empty if none has.
+func (t *Transaction) keySet() string {
+	if t.Employee == nil {
+		return ""
+	}
+	return policy.SetKey(*t.Employee)
+}
+
+// errGone says that a transaction is not in Redis (any more).
+var errGone = errors.New("gateway: the transaction is not in Redis")
+
+// load reads a transaction from Redis.
+func (g *Gateway) load(ctx context.Context, id string) (*Transaction, error) {
+	fields, err := g.redis.HGetAll(ctx, keyTransaction(id)).Result()
+	if err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
+	}
+	if len(fields) == 0 {
+		return nil, errGone
+	}
+	return parseTransaction(id, fields)
+}
+
+func parseTransaction(id string, fields map[string]string) (*Transaction, error) {
+	t := &Transaction{
+		ID: id, State: State(fields["state"]), Progress: Progress(fields["progress"]),
+		Reason: fields["reason"],
+	}
+	if cms := fields["cms"]; cms != "" {
+		t.CMS = []byte(cms)
+	}
+	if err := json.Unmarshal([]byte(fields["data"]), t); err != nil {
+		return nil, fmt.Errorf("gateway: transaction %s in Redis: %w", id, err)
+	}
+	var err error
+	if t.Counter, err = strconv.ParseUint(fields["counter"], 10, 64); err != nil {
+		return nil, fmt.Errorf("gateway: transaction %s in Redis: %w", id, err)
+	}
+	if t.Deadline, err = parseMillis(fields["deadline"]); err != nil {
+		return nil, err
+	}
+	if ended := fields["ended"]; ended != "" {
+		if t.Ended, err = parseMillis(ended); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+func parseMillis(s string) (time.Time, error) {
+	ms, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("gateway: a time in Redis: %w", err)
+	}
+	return time.UnixMilli(ms).UTC(), nil
+}
+
+// Get returns a provider's transaction. While it is pending it waits for its
+// end, as long as wait.
+func (g *Gateway) Get(ctx context.Context, p policy.Provider, id string, wait time.Duration) (*Transaction, error) {
+	if _, err := applet.ParseReference(id); err != nil {
+		return nil, refuse(NotFound, "no such transaction")
+	}
+	ended, stop := g.waiters.wait(id)
+	defer stop()
+	timeout := time.NewTimer(wait)
+	defer timeout.Stop()
+	for {
+		t, err := g.look(ctx, p, id)
+		if err != nil || t.State.Final() || wait <= 0 {
+			return t, err
+		}
+		// The deadline wakes too, so that it is kept whoever sweeps; and since a
+		// wake-up can be lost while Redis is reconnected, so does the clock.
+		again := time.NewTimer(min(time.Second, max(time.Until(t.Deadline), 10*time.Millisecond)))
+		select {
+		case <-ended:
+		case <-again.C:
+		case <-timeout.C:
+			wait = 0
+		case <-g.stopping:
+			wait = 0
+		case <-ctx.Done():
+			wait = 0
+		}
+		again.Stop()
+	}
+}
+
+// look reads a provider's transaction once, and ends it if it is due.
+func (g *Gateway) look(ctx context.Context, p policy.Provider, id string) (*Transaction, error) {
+	t, err := g.load(ctx, id)
+	if errors.Is(err, errGone) {
+		return g.recorded(ctx, p, id)
+	}
+	if err != nil {
+		return nil, unavailable(Unavailable, err)
+	}
+	if t.Provider != p {
+		return nil, refuse(NotFound, "no such transaction")
+	}
+	if t.State == Pending && !time.Now().Before(t.Deadline) {
+		if _, err := g.finish(ctx, t, outcome{state: Expired}); err != nil {
+			return nil, unavailable(Unavailable, err)
+		}
+		if t, err = g.load(ctx, id); err != nil {
+			return nil, unavailable(Unavailable, err)
+		}
+	}
+	return t, nil
+}
+
+// recorded is what the journal still knows of a transaction that is no longer
+// in Redis: how it ended. One that never ended there was lost with Redis.
+func (g *Gateway) recorded(ctx context.Context, p policy.Provider, id string) (*Transaction, error) {
+	e, err := g.journal.Find(ctx, id)
+	if errors.Is(err, ErrNotRecorded) || (err == nil && e.Provider != p) {
+		return nil, refuse(NotFound, "no such transaction")
+	}
+	if err != nil {
+		return nil, unavailable(Unavailable, err)
+	}
+	t := &Transaction{ID: id, State: e.State, Reason: e.Reason, Deadline: e.Deadline, Ended: e.Ended, Provider: p, MSISDN: e.MSISDN, Serial: e.Serial}
+	if t.State == Pending {
+		t.State, t.Ended = Expired, e.Deadline
+	}
+	return t, nil
+}
+
+// Cancel ends a provider's transaction, if nothing else has.
+func (g *Gateway) Cancel(ctx context.Context, p policy.Provider, id string) (*Transaction, error) {
+	t, err := g.Get(ctx, p, id, 0)
+	if err != nil || t.State.Final() {
+		return t, err
+	}
+	if _, err := g.finish(ctx, t, outcome{state: CancelledByProvider}); err != nil {
+		return nil, unavailable(Unavailable, err)
+	}
+	return g.Get(ctx, p, id, 0)
+}

@@ -1,0 +1,82 @@
+// Command imza is the whole of imza: the gateway with an emulated operator
+// (up), the provider's side (sign), the manager's (block, unblock, blocks) and
+// tools for those who look into captures (ota).
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// commands are all commands and their flags.
+type commands struct {
+	Up      upCommand      `cmd:"" help:"Run everything in one process: gateway, operator, telephones and SIM cards."`
+	Sign    signCommand    `cmd:"" help:"Have a file signed by telephone, as a provider does."`
+	Block   blockCommand   `cmd:"" help:"Block an employee for a provider. It is in force when the command returns."`
+	Unblock unblockCommand `cmd:"" help:"Let a blocked employee sign for a provider again."`
+	Blocks  blocksCommand  `cmd:"" help:"List the employees who are blocked."`
+	OTA     otaCommand     `cmd:"" name:"ota" help:"Seal or open one secured packet (TS 102 225)."`
+}
+
+// streams are where a command reads and writes.
+type streams struct{ out, err io.Writer }
+
+// Exit statuses. A refusal is an answer, a failure is the lack of one.
+const (
+	exitOK      = 0
+	exitFailure = 1
+	exitUsage   = 2
+	exitRefused = 3
+)
+
+const description = `imza is a mobile-signature gateway with an emulator for all that it needs.
+
+Begin with "imza up". It prints what it runs and a command to try.
+
+Exit status: 0 done; 1 failed; 2 wrong usage; 3 refused, or ended without a signature.`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], streams{os.Stdout, os.Stderr}))
+}
+
+// run is the program without its process.
+func run(ctx context.Context, args []string, s streams) int {
+	status := -1 // set when the parser itself ends the program, after --help
+	parser, err := kong.New(new(commands),
+		kong.Name("imza"), kong.Description(description),
+		kong.Writers(s.out, s.err), kong.Exit(func(code int) { status = code }),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(s))
+	if err != nil {
+		fmt.Fprintln(s.err, "imza:", err)
+		return exitFailure
+	}
+	command, err := parser.Parse(args)
+	if status >= 0 {
+		return status
+	}
+	if err != nil {
+		fmt.Fprintln(s.err, "imza:", err)
+		fmt.Fprintln(s.err, `"imza --help" tells what there is.`)
+		return exitUsage
+	}
+	err = command.Run()
+	var no *refused
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &no):
+		fmt.Fprintln(s.err, "imza: refused:", no)
+		return exitRefused
+	}
+	fmt.Fprintln(s.err, "imza:", err)
+	return exitFailure
+}

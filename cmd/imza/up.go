@@ -1,0 +1,350 @@
+package main
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/redis/go-redis/v9"
+
+	"imza/emulator"
+	"imza/gateway"
+	"imza/gateway/api"
+	"imza/gateway/cabinet"
+	"imza/gateway/registry"
+	"imza/pki"
+	"imza/policy"
+	"imza/smpp"
+)
+
+type upCommand struct {
+	Data        string        `default:"./data" placeholder:"DIR" help:"Where record, keys and cards are kept."`
+	HTTP        string        `name:"http" default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address of the API; port 0 takes a free one."`
+	SMPP        string        `name:"smpp" default:"127.0.0.1:2775" placeholder:"ADDR" help:"Address of the emulated operator; port 0 takes a free one."`
+	Redis       string        `placeholder:"URL" help:"A Redis to use, like redis://127.0.0.1:6379/0. Default: an embedded one, which forgets transactions under way when it stops."`
+	Think       time.Duration `default:"700ms" help:"How long the emulated people take at each prompt."`
+	PromptLimit int           `default:"10" help:"How many prompts in a row may go unsigned on a telephone within ten minutes."`
+	Log         string        `default:"warn" enum:"debug,info,warn,error" help:"What is logged to stderr: debug, info, warn or error."`
+
+	// dial is how the gateway reaches the operator; tests listen in.
+	dial func(ctx context.Context, addr string) (net.Conn, error)
+	// think replaces Think; tests hold people back with it.
+	think func(context.Context)
+}
+
+// Run runs everything until the process is told to stop.
+func (c *upCommand) Run(ctx context.Context, s streams) error {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Log)); err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: level}))
+	slog.SetDefault(log)
+	p, err := start(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	p.welcome(s.out)
+	var failed error
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(s.out, "Stopping.")
+	case failed = <-p.failed:
+	}
+	return errors.Join(failed, p.Close())
+}
+
+// program is everything in one process: what up runs, and tests boot.
+type program struct {
+	HTTPAddr, SMPPAddr string
+
+	config    *upCommand
+	log       *slog.Logger
+	masterKey []byte
+	authority *pki.Authority
+	registry  *registry.Registry
+	demo      demo
+
+	failed  chan error // a server that ended by itself
+	closers []func() error
+}
+
+// start brings everything up, and takes it down again if a part fails.
+func start(ctx context.Context, c *upCommand, log *slog.Logger) (_ *program, err error) {
+	p := &program{config: c, log: log, failed: make(chan error, 2)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.Close())
+		}
+	}()
+	if err := p.takeFolder(); err != nil {
+		return nil, err
+	}
+	web, operator, err := p.listen()
+	if err != nil {
+		return nil, err
+	}
+	if p.authority, err = pki.OpenAuthority(filepath.Join(c.Data, "ca"), p.url(), now()); err != nil {
+		return nil, err
+	}
+	permissions, err := p.openRecord(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if permissions.Redis, err = p.openRedis(ctx); err != nil {
+		return nil, err
+	}
+	password := rand.Text()[:8] // between two parts of one process
+	smsc, err := p.startOperator(ctx, operator, password)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.startGateway(ctx, web, permissions, password, smsc); err != nil {
+		return nil, err
+	}
+	return p, p.writeEnvironment()
+}
+
+// Close takes everything down in the reverse order.
+func (p *program) Close() error {
+	var failures []error
+	for i := len(p.closers) - 1; i >= 0; i-- {
+		failures = append(failures, p.closers[i]())
+	}
+	p.closers = nil
+	return errors.Join(failures...)
+}
+
+func (p *program) onClose(f func() error) { p.closers = append(p.closers, f) }
+
+func (p *program) url() string { return "http://" + p.HTTPAddr }
+
+// now has whole seconds, as certificates do.
+func now() time.Time { return time.Now().UTC().Truncate(time.Second) }
+
+// takeFolder makes the data folder this process's own, and reads or makes the
+// master key in it.
+func (p *program) takeFolder() error {
+	dir := p.config.Data
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	p.onClose(lock.Close)
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return fmt.Errorf("%s is in use by another imza: choose another folder with --data", dir)
+	}
+	path := filepath.Join(dir, "master.key")
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		key := make([]byte, 16)
+		rand.Read(key)
+		text = []byte(hex.EncodeToString(key) + "\n")
+		err = writeSecret(path, text)
+	}
+	if err != nil {
+		return err
+	}
+	if p.masterKey, err = hex.DecodeString(strings.TrimSpace(string(text))); err != nil || len(p.masterKey) != 16 {
+		return fmt.Errorf("%s does not hold 16 octets in hex", path)
+	}
+	return nil
+}
+
+// writeSecret writes a file that only its owner reads, whole or not at all.
+func writeSecret(path string, content []byte) error {
+	if err := os.WriteFile(path+".next", content, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".next", path)
+}
+
+func (p *program) listen() (web, operator net.Listener, err error) {
+	open := func(flag, addr string) (net.Listener, error) {
+		l, err := net.Listen("tcp", addr)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return nil, fmt.Errorf("%s is taken: choose another address with --%s, like 127.0.0.1:0", addr, flag)
+		}
+		return l, err
+	}
+	if web, err = open("http", p.config.HTTP); err != nil {
+		return nil, nil, err
+	}
+	p.onClose(ignoreClosed(web.Close))
+	if operator, err = open("smpp", p.config.SMPP); err != nil {
+		return nil, nil, err
+	}
+	p.onClose(ignoreClosed(operator.Close))
+	p.HTTPAddr, p.SMPPAddr = web.Addr().String(), operator.Addr().String()
+	return web, operator, nil
+}
+
+// ignoreClosed closes what its server may have closed before.
+func ignoreClosed(f func() error) func() error {
+	return func() error {
+		if err := f(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	}
+}
+
+func (p *program) openRecord(ctx context.Context) (*policy.Store, error) {
+	db, err := registry.OpenDatabase(filepath.Join(p.config.Data, "imza.db"))
+	if err != nil {
+		return nil, err
+	}
+	p.onClose(db.Close)
+	pepper, err := hkdf.Key(sha256.New, p.masterKey, nil, "imza user id", sha256.Size)
+	if err != nil {
+		return nil, err
+	}
+	if p.registry, err = registry.Open(ctx, db, pepper); err != nil {
+		return nil, err
+	}
+	record, err := policy.OpenRecord(ctx, db, registry.Dialect)
+	if err != nil {
+		return nil, err
+	}
+	return &policy.Store{Record: record}, nil
+}
+
+func (p *program) openRedis(ctx context.Context) (redis.UniversalClient, error) {
+	url := p.config.Redis
+	if url == "" {
+		embedded := miniredis.NewMiniRedis()
+		if err := embedded.Start(); err != nil {
+			return nil, err
+		}
+		p.onClose(func() error { embedded.Close(); return nil })
+		p.onClose(runAside(func(ctx context.Context) { passTime(ctx, embedded) }))
+		url = "redis://" + embedded.Addr()
+	}
+	redis.SetLogger(quiet{})
+	client, err := gateway.OpenRedis(url)
+	if err != nil {
+		return nil, err
+	}
+	p.onClose(client.Close)
+	if err := client.Ping(ctx).Err(); err != nil {
+		return nil, fmt.Errorf("redis: %w", err)
+	}
+	return client, nil
+}
+
+// passTime lets keys of the embedded Redis expire, which it does not by itself.
+func passTime(ctx context.Context, embedded *miniredis.Miniredis) {
+	const step = 50 * time.Millisecond
+	ticker := time.NewTicker(step)
+	defer ticker.Stop()
+	before := time.Now()
+	for {
+		select {
+		case at := <-ticker.C:
+			embedded.FastForward(at.Sub(before))
+			before = at
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// quiet drops go-redis's own log: what fails is told where it matters.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
+
+// runAside runs f until the returned function is called, which waits for it.
+func runAside(f func(context.Context)) (stop func() error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { f(ctx) })
+	return func() error {
+		cancel()
+		running.Wait()
+		return nil
+	}
+}
+
+// systemID is what the gateway binds as.
+const systemID = "imza"
+
+func (p *program) startOperator(ctx context.Context, listener net.Listener, password string) (*emulator.SMSC, error) {
+	smsc := emulator.NewSMSC(func(id string) (string, bool) { return password, id == systemID }, p.log)
+	p.onClose(func() error { return ignoreClosed(smsc.Close)() })
+	if err := p.demo.open(ctx, p, smsc); err != nil {
+		return nil, err
+	}
+	go func() {
+		if err := smsc.Serve(listener); !errors.Is(err, net.ErrClosed) {
+			p.failed <- fmt.Errorf("smpp: %w", err)
+		}
+	}()
+	return smsc, nil
+}
+
+// gatewayNumber is where cards send their answers: a short number, type "network
+// specific".
+var gatewayNumber = smpp.Address{TON: 3, Addr: "7777"}
+
+func (p *program) startGateway(ctx context.Context, web net.Listener, permissions *policy.Store, password string, smsc *emulator.SMSC) error {
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	esme := &smpp.ESME{
+		Addr: p.SMPPAddr, Bind: smpp.BindRequest{SystemID: systemID, Password: password},
+		Options: smpp.Options{Window: 100}, Dial: p.config.dial, Log: p.log,
+	}
+	g := gateway.New(gateway.Config{
+		Redis: permissions.Redis, Permissions: permissions, Directory: p.registry, Journal: p.registry,
+		Authority: p.authority, MasterKey: p.masterKey, Operator: esme, Source: gatewayNumber,
+		PromptLimit: p.config.PromptLimit, Metrics: metrics, Log: p.log,
+	})
+	esme.Options.Handler = g.Receive
+	p.onClose(runAside(g.Run))
+	p.onClose(runAside(esme.Run))
+
+	e := (&api.API{Gateway: g, Registry: p.registry, Authority: p.authority, Log: p.log}).Handler()
+	(&cabinet.Cabinet{Permissions: permissions, Registry: p.registry}).Mount(e)
+	e.GET("/metrics", echo.WrapHandler(promhttp.HandlerFor(metrics, promhttp.HandlerOpts{})))
+	server := &http.Server{Handler: e, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute}
+	go func() {
+		if err := server.Serve(web); !errors.Is(err, http.ErrServerClosed) {
+			p.failed <- fmt.Errorf("http: %w", err)
+		}
+	}()
+	p.onClose(func() error {
+		g.Release() // long polls end now, not in a minute
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		return server.Shutdown(ctx)
+	})
+	for deadline := time.Now().Add(10 * time.Second); g.Ready(ctx) != nil; {
+		if time.Now().After(deadline) || ctx.Err() != nil {
+			return fmt.Errorf("not ready: %w", errors.Join(g.Ready(ctx), ctx.Err()))
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return nil
+}

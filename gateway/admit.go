@@ -136,6 +136,7 @@ func (g *Gateway) admit(ctx context.Context, r Request) (*Transaction, error) {
 			if t.Counter, err = strconv.ParseUint(answer[2], 10, 64); err != nil {
 				return nil, fmt.Errorf("gateway: counter: %w", err)
 			}
+			t.Accepted = time.Now()
 			g.push(t)
 			return t, nil
 		case "unknown":

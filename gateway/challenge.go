@@ -29,17 +29,16 @@ var errNoLongerWanted = errors.New("gateway: the transaction has ended")
 // remembered of the attempt: if the process dies here the transaction expires,
 // and nobody is prompted twice.
 func (g *Gateway) push(t *Transaction) {
-	admitted := time.Now()
 	g.pushes.Go(func() {
 		ctx, cancel := context.WithDeadline(g.ctx, t.Deadline)
 		defer cancel()
-		if err := g.send(ctx, t, admitted); err != nil {
+		if err := g.send(ctx, t); err != nil {
 			g.unsent(t, err)
 		}
 	})
 }
 
-func (g *Gateway) send(ctx context.Context, t *Transaction, admitted time.Time) error {
+func (g *Gateway) send(ctx context.Context, t *Transaction) error {
 	segments, err := g.seal(t)
 	if err != nil {
 		return err
@@ -54,7 +53,7 @@ func (g *Gateway) send(ctx context.Context, t *Transaction, admitted time.Time) 
 		}
 	}
 	turn := func() error {
-		if time.Since(admitted) <= patience {
+		if time.Since(t.Accepted) <= patience {
 			return nil
 		}
 		return g.stillWanted(ctx, t)

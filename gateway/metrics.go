@@ -9,7 +9,7 @@ import (
 type metrics struct {
 	requests *prometheus.CounterVec   // by "accepted" or the refusal's code
 	ends     *prometheus.CounterVec   // by final state
-	seconds  *prometheus.HistogramVec // from the claimed signing time to the end, by state
+	seconds  *prometheus.HistogramVec // from admission to the end, by state
 	dropped  *prometheus.CounterVec   // messages that nothing came of, by reason
 	receipts *prometheus.CounterVec   // by state
 }
@@ -29,5 +29,5 @@ func newMetrics(r prometheus.Registerer) *metrics {
 
 func (m *metrics) ended(t *Transaction, state State) {
 	m.ends.WithLabelValues(string(state)).Inc()
-	m.seconds.WithLabelValues(string(state)).Observe(time.Since(t.SigningTime).Seconds())
+	m.seconds.WithLabelValues(string(state)).Observe(time.Since(t.Accepted).Seconds())
 }

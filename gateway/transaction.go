@@ -49,6 +49,7 @@ type Transaction struct {
 	State    State     `json:"-"`
 	Progress Progress  `json:"-"`
 	Reason   string    `json:"-"` // of a final state that has several
+	Accepted time.Time `json:"-"`
 	Deadline time.Time `json:"-"`
 	Ended    time.Time `json:"-"`
 	CMS      []byte    `json:"-"` // of a signed one: DER, with the certificate
@@ -156,6 +157,9 @@ func parseTransaction(id string, fields map[string]string) (*Transaction, error)
 		return nil, fmt.Errorf("gateway: transaction %s in Redis: %w", id, err)
 	}
 	if t.Deadline, err = parseMillis(fields["deadline"]); err != nil {
+		return nil, err
+	}
+	if t.Accepted, err = parseMillis(fields["accepted"]); err != nil {
 		return nil, err
 	}
 	if ended := fields["ended"]; ended != "" {

@@ -59,7 +59,14 @@ func run(ctx context.Context, args []string, s streams) int {
 		fmt.Fprintln(s.err, "imza:", err)
 		return exitFailure
 	}
+	bare := len(args) == 0
+	if bare {
+		args = []string{"--help"} // more use than an error
+	}
 	command, err := parser.Parse(args)
+	if bare {
+		return exitUsage
+	}
 	if status >= 0 {
 		return status
 	}

@@ -30,7 +30,7 @@ func (o *octets) UnmarshalText(text []byte) error {
 // exactly checks how many octets a flag has.
 func (o octets) exactly(n int, flag string) error {
 	if len(o) != n {
-		return fmt.Errorf("--%s has %d octets, not %d", flag, n, len(o))
+		return fmt.Errorf("--%s has %d octets, not %d", flag, len(o), n)
 	}
 	return nil
 }

@@ -113,7 +113,9 @@ func TestKilledAtAnyPoint(t *testing.T) {
 	if ends["expired"] == 0 || ends["signed"] == 0 {
 		t.Error("the kills all fell at one side of the signatures: this shows nothing")
 	}
-	if unknown := slices.DeleteFunc(slices.Collect(maps.Keys(ends)), func(s string) bool { return s == "signed" || s == "expired" || s == "cancelled_by_user" || s == "signature_invalid" }); len(unknown) > 0 {
+	if unknown := slices.DeleteFunc(slices.Collect(maps.Keys(ends)), func(s string) bool {
+		return s == "signed" || s == "expired" || s == "cancelled_by_user" || s == "signature_invalid"
+	}); len(unknown) > 0 {
 		t.Errorf("ended as %v", unknown)
 	}
 }

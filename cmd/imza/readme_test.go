@@ -1,0 +1,103 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+var shellBlock = regexp.MustCompile("(?ms)^```sh\n(.*?)^```$")
+
+// readmeCommands are the commands of the README's shell blocks, in order.
+func readmeCommands(t *testing.T, readme string) (commands []string) {
+	t.Helper()
+	for _, block := range shellBlock.FindAllStringSubmatch(readme, -1) {
+		command := ""
+		for line := range strings.Lines(block[1]) {
+			command += line
+			if strings.Count(command, "'")%2 == 0 { // a quoted text goes on over lines
+				commands = append(commands, strings.TrimSpace(command))
+				command = ""
+			}
+		}
+		if command != "" {
+			t.Fatalf("a quote is open at the end of a block:\n%s", block[1])
+		}
+	}
+	return commands
+}
+
+// The README's commands are run as a newcomer would, one after another, in a
+// folder that has the README and the running program's data. "make run" is what
+// the program under test stands for.
+func TestReadme(t *testing.T) {
+	raw, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme := string(raw)
+	makefile, err := os.ReadFile("../../Makefile")
+	if err != nil || !strings.Contains(string(makefile), "\tbin/imza up\n") {
+		t.Errorf("make run is not imza up (%v)", err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "README.md"), raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	boot(t, upCommand{Data: filepath.Join(dir, "data"), Think: 10 * time.Millisecond})
+	commands := readmeCommands(t, readme)
+	if len(commands) < 9 || commands[0] != "make run" {
+		t.Fatalf("the README's commands are %q", commands)
+	}
+	for _, command := range commands[1:] {
+		command, refusal, refused := strings.Cut(command, " # refused: ")
+		shell := exec.Command("sh", "-c", ". data/demo.env; "+command)
+		shell.Dir = dir
+		out, err := shell.CombinedOutput()
+		status := shell.ProcessState.ExitCode()
+		switch {
+		case refused && (status != exitRefused || !strings.Contains(string(out), refusal)):
+			t.Errorf("%s\nstatus %d, want a refusal as %s:\n%s", command, status, refusal, out)
+		case !refused && (err != nil || strings.Contains(string(out), `"code":`)):
+			t.Errorf("%s\n%v\n%s", command, err, out)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "README.p7s")); err != nil {
+		t.Error(err)
+	}
+	for i, s := range demoSubscribers {
+		row := fmt.Sprintf("| %s | %s | %s | %s |\n", demoMSISDN(i+1), demoUserID(i+1), s.does, s.ends)
+		if !strings.Contains(readme, row) {
+			t.Errorf("the README's table lacks %s", row)
+		}
+	}
+}
+
+// Links and file names in the documentation lead somewhere.
+func TestDocumentationLinks(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#:]+)\)`)
+	files, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files = append(files, "../../README.md", "../../CONTRIBUTING.md")
+	if len(files) < 5 {
+		t.Fatalf("only %q", files)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(file), m[1])); err != nil {
+				t.Errorf("%s: %v", file, err)
+			}
+		}
+	}
+}

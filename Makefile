@@ -32,4 +32,4 @@ bench: ## every benchmark; pki/cms sets the bare ECDSA check beside the verifier
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 deps: ## what tests need from Debian
-	@.ci/deps redis-server:redis-server openssl:openssl tshark:tshark curl:curl
+	@.ci/deps redis-server:redis-server gcc:build-essential openssl:openssl tshark:tshark curl:curl

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
@@ -33,34 +35,62 @@ const (
 
 // signatureRequest is the body of POST /v1/signatures.
 type signatureRequest struct {
-	MSISDN      string `json:"msisdn"`
-	UserID      string `json:"userId"`
-	Certificate struct {
-		Type string `json:"type"`
-		VOEN string `json:"voen"`
-	} `json:"certificate"`
-	Digest *struct {
-		Algorithm string `json:"algorithm"`
-		Value     []byte `json:"value"`
-	} `json:"digest"`
-	Document *base64Document `json:"document"`
-	Text     string          `json:"text"`
-	Language string          `json:"language"`
-	Timeout  *int            `json:"timeout"`
+	MSISDN      string            `json:"msisdn"`
+	UserID      string            `json:"userId"`
+	Certificate certificateWanted `json:"certificate"`
+	Digest      *digestGiven      `json:"digest"`
+	Document    *octets           `json:"document"`
+	Text        string            `json:"text"`
+	Language    string            `json:"language"`
+	Timeout     *int              `json:"timeout"`
 }
 
-// base64Document is a document, decoded.
-type base64Document []byte
+type certificateWanted struct {
+	Type string `json:"type"`
+	VOEN string `json:"voen"`
+}
 
-func (d *base64Document) UnmarshalJSON(raw []byte) error {
-	var octets []byte
-	if err := json.Unmarshal(raw, &octets); err != nil {
-		return gateway.Invalid("document", "is not base64 in a string")
+type digestGiven struct {
+	Algorithm string `json:"algorithm"`
+	Value     octets `json:"value"`
+}
+
+func (w *certificateWanted) UnmarshalJSON(raw []byte) error {
+	type plain certificateWanted // has no such method
+	return within("certificate", decode(raw, (*plain)(w)))
+}
+
+func (d *digestGiven) UnmarshalJSON(raw []byte) error {
+	type plain digestGiven
+	return within("digest", decode(raw, (*plain)(d)))
+}
+
+// within names the fields of an object that is itself a field, which
+// encoding/json does not where a name is unknown.
+func within(field string, err error) error {
+	var refusal *gateway.Refusal
+	if !errors.As(err, &refusal) {
+		return err
 	}
-	if octets == nil {
-		octets = []byte{} // null is taken for an empty document nowhere else
+	if refusal.Field != "body" {
+		field += "." + refusal.Field
 	}
-	*d = octets
+	return gateway.Invalid(field, refusal.Detail)
+}
+
+// octets are base64 in a string. Left to itself, encoding/json takes a list of
+// numbers for a []byte too.
+type octets []byte
+
+func (o *octets) UnmarshalJSON(raw []byte) error {
+	var text string
+	err := json.Unmarshal(raw, &text)
+	if err == nil {
+		*o, err = base64.StdEncoding.DecodeString(text)
+	}
+	if err != nil {
+		return &json.UnmarshalTypeError{Value: "value", Type: reflect.TypeFor[octets]()} // the decoder adds whose
+	}
 	return nil
 }
 
@@ -88,7 +118,7 @@ func readBody(c echo.Context) ([]byte, error) {
 // decode reads one JSON object strictly: what is unknown, of the wrong type, or
 // behind it is an error that names the field.
 func decode(body []byte, into any) error {
-	decoder := json.NewDecoder(strings.NewReader(string(body)))
+	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(into); err != nil {
 		return badJSON(err)
@@ -102,14 +132,13 @@ func decode(body []byte, into any) error {
 func badJSON(err error) error {
 	var refusal *gateway.Refusal
 	var wrongType *json.UnmarshalTypeError
-	var notBase64 base64.CorruptInputError
 	switch {
 	case errors.As(err, &refusal):
 		return refusal
+	case errors.As(err, &wrongType) && wrongType.Type == reflect.TypeFor[octets]():
+		return gateway.Invalid(wrongType.Field, "is not base64 in a string")
 	case errors.As(err, &wrongType) && wrongType.Field != "":
 		return gateway.Invalid(wrongType.Field, "cannot be a JSON "+wrongType.Value)
-	case errors.As(err, &notBase64):
-		return gateway.Invalid("digest.value", "is not base64")
 	}
 	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 		if field, err := strconv.Unquote(name); err == nil {
@@ -215,7 +244,9 @@ func (a *API) create(c echo.Context) error {
 		return err
 	}
 	c.Response().Header().Set(echo.HeaderLocation, "/v1/signatures/"+t.ID)
-	return c.JSON(http.StatusAccepted, accepted{ID: t.ID, Status: gateway.Pending, VerificationCode: t.VerificationCode(), ExpiresAt: t.Deadline})
+	// The code is taken from the request, whose digest is the transaction's: a
+	// repetition may come when the transaction itself is only on record.
+	return c.JSON(http.StatusAccepted, accepted{ID: t.ID, Status: gateway.Pending, VerificationCode: applet.VerificationCode(r.Digest), ExpiresAt: t.Deadline})
 }
 
 // accepted is the answer to a request: the same whenever it is repeated.

@@ -22,6 +22,7 @@ type Handset struct {
 	Log  *slog.Logger
 
 	session sync.Mutex // one proactive session at a time
+	power   sync.Mutex // over ctx: no session begins once SwitchOff waits for them to end
 	ctx     context.Context
 	cancel  context.CancelFunc
 	running sync.WaitGroup
@@ -30,7 +31,9 @@ type Handset struct {
 // SwitchOn resets nothing: it tells the card what the terminal can do, as every
 // terminal does first (TS 102 223 §5.2).
 func (h *Handset) SwitchOn() error {
+	h.power.Lock()
 	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.power.Unlock()
 	// SMS-PP download, DISPLAY TEXT, GET INPUT and SEND SHORT MESSAGE are
 	// among the facilities; the rest is not looked at by our card.
 	profile := simcard.Command{CLA: 0x80, INS: 0x10, Data: []byte{0xFF, 0xFF, 0xFF, 0xFF, 0x7F}}
@@ -47,10 +50,12 @@ func (h *Handset) SwitchOn() error {
 
 // SwitchOff ends whatever is on the screen.
 func (h *Handset) SwitchOff() {
+	h.power.Lock()
 	if h.cancel != nil {
 		h.cancel()
-		h.running.Wait()
 	}
+	h.power.Unlock()
+	h.running.Wait()
 }
 
 // Deliver takes an SMS-DELIVER TPDU from the network. Data download goes to the
@@ -61,7 +66,7 @@ func (h *Handset) Deliver(tpdu []byte) error {
 	if err != nil {
 		return err
 	}
-	if d.PID != sms.PIDDataDownload {
+	if d.PID != sms.PIDDataDownload || !class2(d.DCS) {
 		return nil
 	}
 	r, err := simcard.Do(h.Card, simcard.Command{CLA: 0x80, INS: 0xC2, Data: toolkit.SMSDownload(nil, tpdu)})
@@ -76,9 +81,16 @@ func (h *Handset) Deliver(tpdu []byte) error {
 	return nil
 }
 
+// class2 reports whether a data coding scheme says "class 2, for the SIM":
+// message class coding, or the general group with a class (TS 23.038 §4).
+func class2(dcs byte) bool { return dcs&0xF3 == 0xF2 || dcs&0xD3 == 0x12 }
+
 // proceed serves the card if it wants something, beside what else happens.
 func (h *Handset) proceed(sw simcard.SW) {
-	if _, proactive := sw.Proactive(); proactive {
+	h.power.Lock()
+	defer h.power.Unlock()
+	on := h.ctx != nil && h.ctx.Err() == nil
+	if _, proactive := sw.Proactive(); proactive && on {
 		h.running.Go(func() {
 			h.session.Lock()
 			defer h.session.Unlock()

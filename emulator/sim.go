@@ -51,6 +51,11 @@ func NewSIM(p *Profile, save func(*Profile) error) (*SIM, error) {
 func (s *SIM) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.forget()
+}
+
+// forget ends whatever session was under way.
+func (s *SIM) forget() {
 	s.segments = sms.Reassembler{Expiry: 5 * time.Minute, Most: 4}
 	s.queue, s.fetched = nil, nil
 	s.applet = signer{}
@@ -71,7 +76,8 @@ func (s *SIM) dispatch(c simcard.Command) simcard.Response {
 	switch c.CLA {
 	case 0x80:
 		switch c.INS {
-		case 0x10: // TERMINAL PROFILE: what the terminal can does not matter here
+		case 0x10: // TERMINAL PROFILE: a terminal begins, and knows nothing of what was
+			s.forget()
 			return s.done()
 		case 0xC2:
 			return s.envelope(c)

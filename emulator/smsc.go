@@ -106,7 +106,9 @@ func (c *SMSC) authenticate(r smpp.BindRequest) smpp.Status {
 
 func (c *SMSC) onBind(s *smpp.Session) {
 	c.mu.Lock()
-	c.bound = append(c.bound, s)
+	if s.Receives() {
+		c.bound = append(c.bound, s)
+	}
 	close(c.rebind)
 	c.rebind = make(chan struct{})
 	c.mu.Unlock()
@@ -231,13 +233,25 @@ func (c *SMSC) hand(m *smpp.ShortMessage) {
 			continue
 		}
 		err := s.Deliver(ctx, m)
-		var status smpp.Status
-		if err == nil || errors.As(err, &status) && status == smpp.StatusPermanent {
+		if err == nil || refusedForGood(err) {
 			return
 		}
 		c.Log.Debug("smsc: to be delivered again", "err", err)
 		sleep(ctx, retryPause)
 	}
+}
+
+// refusedForGood tells a refusal from "not now".
+func refusedForGood(err error) bool {
+	var status smpp.Status
+	if !errors.As(err, &status) {
+		return false // the session ended, or there was no response
+	}
+	switch status {
+	case smpp.StatusTemporary, smpp.StatusQueueFull, smpp.StatusThrottled, smpp.StatusSystemError:
+		return false
+	}
+	return true
 }
 
 func (c *SMSC) anyBound() (*smpp.Session, <-chan struct{}) {

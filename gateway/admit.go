@@ -2,11 +2,14 @@ package gateway
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"time"
 
@@ -124,8 +127,10 @@ func (g *Gateway) admit(ctx context.Context, r Request) (*Transaction, error) {
 		return nil, err
 	}
 	for range 4 {
+		t.Accepted = time.Now() // before the script, so that no wait is left out
 		answer, err := g.runAdmit(ctx, t, r)
 		if err != nil {
+			g.abandon(t, err)
 			return nil, unavailable(PolicyUnavailable, err)
 		}
 		switch answer[0] {
@@ -136,8 +141,7 @@ func (g *Gateway) admit(ctx context.Context, r Request) (*Transaction, error) {
 			if t.Counter, err = strconv.ParseUint(answer[2], 10, 64); err != nil {
 				return nil, fmt.Errorf("gateway: counter: %w", err)
 			}
-			t.Accepted = time.Now()
-			g.push(t)
+			g.push(t, r.Timeout)
 			return t, nil
 		case "unknown":
 			if err := g.permissions.Load(ctx, *t.Employee); err != nil {
@@ -193,7 +197,9 @@ func (g *Gateway) prepare(ctx context.Context, r Request) (*Transaction, error) 
 	now := time.Now()
 	certificate, err := choose(subscriber.Certificates, r.Wanted, now)
 	if err != nil {
-		return nil, err
+		// This refusal tells that the User ID was right, so the limit on wrong
+		// ones holds here as it does in the script.
+		return nil, g.unlessGuessing(ctx, r, err)
 	}
 	t := &Transaction{
 		ID: newID(), State: Pending, Progress: Accepted,
@@ -210,9 +216,47 @@ func (g *Gateway) prepare(ctx context.Context, r Request) (*Transaction, error) 
 		if err != nil {
 			return nil, unavailable(PolicyUnavailable, err)
 		}
-		t.Text = name
+		if t.Text = name; applet.CheckText(name) != nil {
+			t.Text = string(r.Provider) // which every telephone can show
+		}
 	}
 	return t, nil
+}
+
+// unlessGuessing is the refusal, unless the provider has sent too many wrong
+// User IDs for the number: then nothing tells whether this one was right.
+func (g *Gateway) unlessGuessing(ctx context.Context, r Request, refusal error) error {
+	wrong, err := g.redis.Get(ctx, keyWrongUserID(r.Provider, r.MSISDN)).Int()
+	switch {
+	case err != nil && !errors.Is(err, redis.Nil):
+		return unavailable(PolicyUnavailable, err)
+	case wrong >= wrongUserIDs:
+		return refuse(NotASubscriber, notASubscriber)
+	}
+	return refusal
+}
+
+// abandon ends, as far as it came to be, a transaction whose admission was not
+// answered: the script may have run, or may still run in a server that was
+// slow, and nobody sends its challenge.
+func (g *Gateway) abandon(t *Transaction, err error) {
+	var network *net.OpError
+	if errors.As(err, &network) && network.Op == "dial" {
+		return // nothing reached the server
+	}
+	g.pushes.Go(func() {
+		ctx, cancel := context.WithTimeout(g.ctx, 5*redisPatience)
+		defer cancel()
+		for ctx.Err() == nil {
+			if _, err := g.finish(ctx, t, outcome{state: Undeliverable, reason: "not sent"}); err == nil {
+				return
+			}
+			select {
+			case <-time.After(redisPatience / 4):
+			case <-ctx.Done():
+			}
+		}
+	})
 }
 
 // countWrongUserID counts against guessing.
@@ -231,11 +275,18 @@ func (g *Gateway) repeated(ctx context.Context, r Request) (*Transaction, bool) 
 		return nil, false
 	}
 	first, err := g.redis.HGetAll(ctx, keyIdempotency(r.Provider, r.IdempotencyKey)).Result()
-	if err != nil || first["body"] != hex.EncodeToString(r.Body[:]) {
+	if err != nil || first["body"] != g.hashRequest(r) {
 		return nil, false
 	}
 	t, err := g.Get(ctx, r.Provider, first["id"], 0)
 	return t, err == nil
+}
+
+// hashRequest tells requests apart without telling anything of them.
+func (g *Gateway) hashRequest(r Request) string {
+	mac := hmac.New(sha256.New, g.requestKey)
+	mac.Write(r.Body[:])
+	return hex.EncodeToString(mac.Sum(nil))
 }
 
 func (g *Gateway) runAdmit(ctx context.Context, t *Transaction, r Request) ([]string, error) {
@@ -255,11 +306,12 @@ func (g *Gateway) runAdmit(ctx context.Context, t *Transaction, r Request) ([]st
 		keyTransaction(t.ID), keyTelephone(t.MSISDN), t.keySet(), keyCounter(t.ICCID), keyDeadlines,
 		keyJournal, keyPrompts(t.MSISDN), keyWrongUserID(r.Provider, t.MSISDN), idempotency,
 	}
-	ctx, cancel := context.WithTimeout(ctx, redisPatience)
+	// A client that goes away must not leave it open whether the script ran.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), redisPatience)
 	defer cancel()
 	return stringsOf(admit.Run(ctx, g.redis, keys,
 		t.ID, string(t.Provider), r.Timeout.Milliseconds(), data, entry,
-		hex.EncodeToString(r.Body[:]), wrongUserIDs, g.promptLimit, promptPeriod.Milliseconds(),
+		g.hashRequest(r), wrongUserIDs, g.promptLimit, promptPeriod.Milliseconds(),
 		counterEpoch.UnixMilli(), idempotencyPeriod.Milliseconds()))
 }
 

@@ -36,6 +36,9 @@ func (g *Gateway) Receive(ctx context.Context, _ *smpp.Session, m *smpp.ShortMes
 	return "", smpp.StatusOK
 }
 
+// Malformed counts a message that SMPP already could not read.
+func (g *Gateway) Malformed(error) { g.drop("not SMPP") }
+
 // drop counts a message that nothing comes of. Garbage is not worth a line in
 // the log each.
 func (g *Gateway) drop(reason string) {
@@ -43,20 +46,31 @@ func (g *Gateway) drop(reason string) {
 	g.log.Debug("message dropped", "reason", reason)
 }
 
+// Bounds of what is kept for one transaction: an answer of cms.MaxSize needs
+// fewer segments than maxTotal, and several messages may be incomplete at once.
+const (
+	maxTotal    = 130
+	maxSegments = 3 * maxTotal
+)
+
 // collect stores a segment with the others of its message, if the telephone
 // has a transaction, and returns that transaction and, when none is missing,
-// all segments.
+// all segments. They stay: if one of somebody else's is among them, the card's
+// own may still come and take its place.
 var collect = redis.NewScript(`
 local id = redis.call('GET', KEYS[1])
 if not id then return {} end
 local total = tonumber(ARGV[1])
 if total == 1 then return {id, ARGV[3]} end
-local segments = ARGV[4] .. id .. ':' .. ARGV[5]
-redis.call('HSET', segments, ARGV[2], ARGV[3])
+local segments, message = ARGV[4] .. id, ARGV[5] .. ':'
+if redis.call('HLEN', segments) >= tonumber(ARGV[6]) and redis.call('HEXISTS', segments, message .. ARGV[2]) == 0 then return {} end
+redis.call('HSET', segments, message .. ARGV[2], ARGV[3])
 redis.call('PEXPIRE', segments, math.max(redis.call('PTTL', KEYS[1]), 1000))
-if redis.call('HLEN', segments) < total then return {id} end
 local all = {id}
-for i = 1, total do all[i + 1] = redis.call('HGET', segments, tostring(i)) end
+for i = 1, total do
+  all[i + 1] = redis.call('HGET', segments, message .. i)
+  if not all[i + 1] then return {id} end
+end
 return all`)
 
 // receiveSegment takes one segment of what should be a card's answer.
@@ -76,8 +90,12 @@ func (g *Gateway) receiveSegment(ctx context.Context, m *smpp.ShortMessage) erro
 		g.drop("header not understood")
 		return nil
 	}
+	if part.Total > maxTotal {
+		g.drop("too many segments")
+		return nil
+	}
 	stored, err := collect.Run(ctx, g.redis, []string{keyTelephone(msisdn)},
-		int(part.Total), int(part.Sequence), ud, keySegments, part.Key()).StringSlice()
+		int(part.Total), int(part.Sequence), ud, keySegments, part.Key(), maxSegments).StringSlice()
 	if err != nil {
 		return fmt.Errorf("gateway: a segment: %w", err)
 	}
@@ -101,11 +119,11 @@ func (g *Gateway) receiveSegment(ctx context.Context, m *smpp.ShortMessage) erro
 		g.drop("segments do not fit")
 		return nil
 	}
-	return g.answer(ctx, stored[0], message, part.Key())
+	return g.answer(ctx, stored[0], message)
 }
 
 // answer takes a whole message from a telephone that has a transaction.
-func (g *Gateway) answer(ctx context.Context, id string, message sms.Message, key string) error {
+func (g *Gateway) answer(ctx context.Context, id string, message sms.Message) error {
 	if message.Kind != sms.ResponsePacket {
 		g.drop("no response packet")
 		return nil
@@ -124,10 +142,8 @@ func (g *Gateway) answer(ctx context.Context, id string, message sms.Message, ke
 	}
 	response, err := channel.OpenResponse(message.Payload)
 	if err != nil {
-		// Whoever sent it does not hold the card's keys. Should the segments be
-		// a mixture with the card's own, then those may come again.
 		g.drop("not from the card")
-		return g.redis.Del(ctx, keySegments+id+":"+key).Err()
+		return nil
 	}
 	if response.Counter != t.Counter {
 		g.drop("answers another challenge")

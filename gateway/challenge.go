@@ -28,9 +28,10 @@ var errNoLongerWanted = errors.New("gateway: the transaction has ended")
 // push sends a transaction's challenge, on a goroutine of its own. Nothing is
 // remembered of the attempt: if the process dies here the transaction expires,
 // and nobody is prompted twice.
-func (g *Gateway) push(t *Transaction) {
+func (g *Gateway) push(t *Transaction, timeout time.Duration) {
 	g.pushes.Go(func() {
-		ctx, cancel := context.WithDeadline(g.ctx, t.Deadline)
+		// By this node's own clock, which need not agree with that of Redis.
+		ctx, cancel := context.WithDeadline(g.ctx, t.Accepted.Add(timeout))
 		defer cancel()
 		if err := g.send(ctx, t); err != nil {
 			g.unsent(t, err)
@@ -48,11 +49,15 @@ func (g *Gateway) send(ctx context.Context, t *Transaction) error {
 		messages[i] = &smpp.ShortMessage{
 			Source: g.source, Dest: smpp.International(t.MSISDN.Digits()),
 			ESMClass: smpp.ESMClassUDHI, ProtocolID: sms.PIDDataDownload, DataCoding: sms.DCSClass2Binary,
-			RegisteredDelivery: smpp.ReceiptOnFinal, Validity: smpp.RelativeTime(time.Until(t.Deadline)),
-			Message: ud,
+			RegisteredDelivery: smpp.ReceiptOnFinal, Message: ud,
 		}
 	}
 	turn := func() error {
+		// The centre must not deliver after the deadline, however long this took.
+		deadline, _ := ctx.Deadline()
+		for _, m := range messages {
+			m.Validity = smpp.RelativeTime(time.Until(deadline))
+		}
 		if time.Since(t.Accepted) <= patience {
 			return nil
 		}
@@ -132,8 +137,12 @@ func (g *Gateway) stillWanted(ctx context.Context, t *Transaction) error {
 
 // unsent ends a transaction whose challenge did not go out.
 func (g *Gateway) unsent(t *Transaction, err error) {
-	if errors.Is(err, errNoLongerWanted) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return // it has ended, or its deadline will end it
+	if errors.Is(err, errNoLongerWanted) {
+		g.freeTelephone(t)
+		return
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return // its deadline will end it
 	}
 	o := outcome{state: Undeliverable, reason: "not sent"}
 	var status smpp.Status
@@ -153,9 +162,10 @@ func (g *Gateway) unsent(t *Transaction, err error) {
 var noteSent = redis.NewScript(`
 local early = {}
 for i = 2, #KEYS do
-  local receipt = redis.call('GET', KEYS[i])
-  if receipt and string.sub(receipt, 1, 6) == 'state:' then table.insert(early, string.sub(receipt, 7)) end
-  redis.call('SET', KEYS[i], 'id:' .. ARGV[1], 'PX', ARGV[2])
+  -- The state stays in the value, for this script to be run again.
+  local state = string.match(redis.call('GET', KEYS[i]) or '', 'state:(%w+)')
+  if state then table.insert(early, state) end
+  redis.call('SET', KEYS[i], 'id:' .. ARGV[1] .. (state and ' state:' .. state or ''), 'PX', ARGV[2])
 end
 if redis.call('HGET', KEYS[1], 'progress') == 'accepted' then redis.call('HSET', KEYS[1], 'progress', 'sent') end
 return early`)
@@ -174,7 +184,11 @@ func (g *Gateway) sent(ctx context.Context, t *Transaction, messageIDs []string)
 		g.log.Warn("receipts of a challenge cannot be told", "id", t.ID, "err", err)
 		return nil // it is on its way all the same
 	}
-	for _, state := range early {
+	for _, text := range early {
+		state, err := smpp.ParseState(text)
+		if err != nil {
+			return err
+		}
 		if err := g.receipt(ctx, t.ID, state); err != nil {
 			return err
 		}
@@ -186,7 +200,8 @@ func (g *Gateway) sent(ctx context.Context, t *Transaction, messageIDs []string)
 // the note of its id is kept for it.
 var takeReceipt = redis.NewScript(`
 local known = redis.call('GET', KEYS[1])
-if known and string.sub(known, 1, 3) == 'id:' then return string.sub(known, 4) end
+local id = string.match(known or '', 'id:(%w+)')
+if id then return id end
 redis.call('SET', KEYS[1], 'state:' .. ARGV[1], 'PX', ARGV[2])
 return ''`)
 
@@ -205,7 +220,7 @@ func (g *Gateway) receiveReceipt(ctx context.Context, m *smpp.ShortMessage) erro
 		g.metrics.receipts.WithLabelValues("early_or_unknown").Inc()
 		return nil
 	}
-	return g.receipt(ctx, id, r.State.String())
+	return g.receipt(ctx, id, r.State)
 }
 
 var noteDelivered = redis.NewScript(`
@@ -213,25 +228,36 @@ if redis.call('HGET', KEYS[1], 'state') == 'pending' then redis.call('HSET', KEY
 return 1`)
 
 // receipt acts on what became of one of the messages of a challenge.
-func (g *Gateway) receipt(ctx context.Context, id, state string) error {
-	g.metrics.receipts.WithLabelValues(strings.ToLower(state)).Inc()
-	failed := []smpp.State{smpp.Undeliverable, smpp.Expired, smpp.Deleted, smpp.Rejected}
-	for _, f := range failed {
-		if state != f.String() {
-			continue
-		}
-		t, err := g.load(ctx, id)
-		if errors.Is(err, errGone) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		_, err = g.finish(ctx, t, outcome{state: Undeliverable, reason: "receipt " + state})
+func (g *Gateway) receipt(ctx context.Context, id string, state smpp.State) error {
+	g.metrics.receipts.WithLabelValues(strings.ToLower(state.String())).Inc()
+	switch {
+	case state == smpp.Delivered:
+		return noteDelivered.Run(ctx, g.redis, []string{keyTransaction(id)}).Err()
+	case !state.Failed():
+		return nil
+	}
+	t, err := g.load(ctx, id)
+	if errors.Is(err, errGone) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
-	if state == smpp.Delivered.String() {
-		return noteDelivered.Run(ctx, g.redis, []string{keyTransaction(id)}).Err()
+	_, err = g.finish(ctx, t, outcome{state: Undeliverable, reason: "receipt " + state.String()})
+	return err
+}
+
+// letGo frees a telephone that a transaction holds.
+var letGo = redis.NewScript(`
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return 1`)
+
+// freeTelephone frees the telephone of a transaction that was withdrawn before
+// its challenge went out: nothing is on the screen.
+func (g *Gateway) freeTelephone(t *Transaction) {
+	ctx, cancel := context.WithTimeout(g.ctx, redisPatience)
+	defer cancel()
+	if err := letGo.Run(ctx, g.redis, []string{keyTelephone(t.MSISDN)}, t.ID).Err(); err != nil {
+		g.log.Warn("telephone left busy until the deadline", "id", t.ID, "err", err)
 	}
-	return nil
 }

@@ -80,6 +80,11 @@ type Wanted struct {
 func choose(certificates []Certificate, want Wanted, now time.Time) (Certificate, error) {
 	var found []Certificate
 	for _, c := range certificates {
+		// A certificate of an organisation that names none would be under nobody's
+		// control, so it counts as none.
+		if c.Type.OfOrganisation() != (c.VOEN != "") {
+			continue
+		}
 		if c.Type == want.Type && (want.VOEN == "" || c.VOEN == want.VOEN) && c.ActiveAt(now) {
 			found = append(found, c)
 		}

@@ -26,6 +26,9 @@ type outcome struct {
 // finalise is the one step in which a transaction ends. A signature is
 // released only if the permission set still allows it, at that very moment;
 // past the deadline everything is "expired".
+//
+// A withdrawn transaction keeps its telephone until its deadline, since its
+// prompt is on the screen; the card's late answer lets it go.
 var finalise = redis.NewScript(policy.Lua + `
 local tx, telephone, set, deadlines, journal, prompts = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local id, provider, state, reason, cms, entry, retention, channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
@@ -37,6 +40,7 @@ if not found[1] then
 end
 if found[1] ~= 'pending' then
   redis.call('ZREM', deadlines, id)
+  if state ~= 'cancelled_by_provider' and state ~= 'undeliverable' and redis.call('GET', telephone) == id then redis.call('DEL', telephone) end
   return {'was', found[1]}
 end
 local time = redis.call('TIME')
@@ -55,7 +59,7 @@ redis.call('HSET', tx, 'state', state, 'reason', reason, 'ended', ended)
 if cms ~= '' then redis.call('HSET', tx, 'cms', cms) end
 redis.call('PEXPIRE', tx, retention)
 redis.call('ZREM', deadlines, id)
-if redis.call('GET', telephone) == id then redis.call('DEL', telephone) end
+if state ~= 'cancelled_by_provider' and redis.call('GET', telephone) == id then redis.call('DEL', telephone) end
 if state == 'signed' then redis.call('DEL', prompts) end
 redis.call('XADD', journal, '*', 'id', id, 'state', state, 'reason', reason, 'entry', entry, 'deadline', found[2], 'accepted', found[3], 'ended', ended)
 redis.call('PUBLISH', channel, id)
@@ -118,6 +122,7 @@ func (g *Gateway) sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var failed error
 	for _, id := range ids {
 		t, err := g.load(ctx, id)
 		if errors.Is(err, errGone) {
@@ -127,12 +132,12 @@ func (g *Gateway) sweep(ctx context.Context) error {
 			}
 			continue
 		}
-		if err != nil {
-			return err
+		if err == nil {
+			_, err = g.finish(ctx, t, outcome{state: Expired})
 		}
-		if _, err := g.finish(ctx, t, outcome{state: Expired}); err != nil && !errors.Is(err, errGone) {
-			return err
+		if err != nil && !errors.Is(err, errGone) {
+			failed = errors.Join(failed, err) // the others are not to wait for this one
 		}
 	}
-	return nil
+	return failed
 }

@@ -16,6 +16,8 @@ package gateway
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -32,7 +34,7 @@ import (
 
 // Config is what a gateway needs.
 type Config struct {
-	Redis       redis.UniversalClient
+	Redis       *redis.Client
 	Permissions *policy.Store
 	Directory   Directory
 	Journal     Journal
@@ -47,12 +49,13 @@ type Config struct {
 
 // Gateway runs the signing path. Its methods are safe for concurrent use.
 type Gateway struct {
-	redis       redis.UniversalClient
+	redis       *redis.Client
 	permissions *policy.Store
 	directory   Directory
 	journal     Journal
 	authority   *pki.Authority
 	masterKey   []byte
+	requestKey  []byte // under which requests are hashed, for repetitions
 	operator    *smpp.ESME
 	source      smpp.Address
 	promptLimit int
@@ -75,6 +78,10 @@ func New(c Config) *Gateway {
 		promptLimit: c.PromptLimit, metrics: newMetrics(c.Metrics), log: c.Log,
 		stopping: make(chan struct{}),
 	}
+	// A plain hash of a request would let whoever reads Redis try all User IDs.
+	key := hmac.New(sha256.New, c.MasterKey)
+	key.Write([]byte("imza idempotency"))
+	g.requestKey = key.Sum(nil)
 	if g.promptLimit == 0 {
 		g.promptLimit = 10
 	}

@@ -24,7 +24,10 @@ func (g *Gateway) drain(ctx context.Context) error {
 			ids = append(ids, m.ID)
 			e, err := parseEntry(m)
 			if err != nil {
-				g.log.Error("journal: an entry in Redis cannot be read", "stream", m.ID, "err", err)
+				g.log.Error("journal: an entry in Redis cannot be read and is put aside", "stream", m.ID, "err", err)
+				if err := g.redis.XAdd(ctx, &redis.XAddArgs{Stream: keyUnreadable, Values: m.Values}).Err(); err != nil {
+					return err
+				}
 				continue
 			}
 			entries = append(entries, e)
@@ -56,6 +59,9 @@ func parseEntry(m redis.XMessage) (e Entry, err error) {
 	return e, err
 }
 
+// lost is the reason of a transaction that Redis lost before it ended.
+const lost = "lost"
+
 // lostGrace is how long after its deadline a transaction may still be ended by
 // a sweep before it counts as lost with Redis.
 const lostGrace = 10 * time.Second
@@ -63,12 +69,12 @@ const lostGrace = 10 * time.Second
 // reconcile ends, in the journal, what Redis lost before it ended: accepted on
 // record, past its deadline, and not in Redis.
 func (g *Gateway) reconcile(ctx context.Context) error {
-	lost, err := g.journal.Unfinished(ctx, time.Now().Add(-lostGrace))
+	unfinished, err := g.journal.Unfinished(ctx, time.Now().Add(-lostGrace))
 	if err != nil {
 		return err
 	}
 	var ended []Entry
-	for _, e := range lost {
+	for _, e := range unfinished {
 		there, err := g.redis.Exists(ctx, keyTransaction(e.ID)).Result()
 		if err != nil {
 			return err
@@ -76,11 +82,15 @@ func (g *Gateway) reconcile(ctx context.Context) error {
 		if there == 1 {
 			continue // the sweep or the drain has it in hand
 		}
-		e.State, e.Reason, e.Ended = Expired, "lost", e.Deadline
+		e.State, e.Reason, e.Ended = Expired, lost, e.Deadline
 		ended = append(ended, e)
 	}
 	if len(ended) == 0 {
 		return nil
+	}
+	// What ended long ago is in the stream, if not in SQL; the first end stays.
+	if err := g.drain(ctx); err != nil {
+		return err
 	}
 	g.log.Warn("transactions that Redis lost were ended", "count", len(ended))
 	return g.journal.Record(ctx, ended)

@@ -5,11 +5,14 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"imza/policy"
 )
 
 // OpenRedis makes a client with the time-outs of the signing path: a provider
 // is told within a second that Redis is away. A script that is run again after
-// a lost answer does no harm, since each is made for it.
+// a lost answer does no harm, since each is made for it. Every connection opens
+// with the policy's epoch.
 func OpenRedis(url string) (*redis.Client, error) {
 	options, err := redis.ParseURL(url)
 	if err != nil {
@@ -23,5 +26,6 @@ func OpenRedis(url string) (*redis.Client, error) {
 	options.MaxRetries = 1
 	options.MinRetryBackoff = 5 * time.Millisecond
 	options.DialerRetries = 1
+	options.OnConnect = policy.OpenEpoch
 	return redis.NewClient(options), nil
 }

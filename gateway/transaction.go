@@ -112,10 +112,11 @@ func keyWrongUserID(p policy.Provider, m simcard.MSISDN) string {
 }
 
 const (
-	keyDeadlines = "imza:deadlines" // sorted set: id by deadline in ms
-	keyJournal   = "imza:journal"   // stream of entries that SQL does not have yet
-	keySegments  = "imza:segments:" // + id + ":" + sms.Part.Key: hash, user data by sequence number
-	channelFinal = "imza:final"     // ids of transactions that have just ended
+	keyDeadlines  = "imza:deadlines"          // sorted set: id by deadline in ms
+	keyUnreadable = "imza:journal:unreadable" // stream of entries that were put aside
+	keyJournal    = "imza:journal"            // stream of entries that SQL does not have yet
+	keySegments   = "imza:segments:"          // + id: hash, user data by message and sequence number
+	channelFinal  = "imza:final"              // ids of transactions that have just ended
 )
 
 // keySet is where the permission set that has a say is; empty if none has.
@@ -195,7 +196,7 @@ func (g *Gateway) Get(ctx context.Context, p policy.Provider, id string, wait ti
 		}
 		// The deadline wakes too, so that it is kept whoever sweeps; and since a
 		// wake-up can be lost while Redis is reconnected, so does the clock.
-		again := time.NewTimer(min(time.Second, max(time.Until(t.Deadline), 10*time.Millisecond)))
+		again := time.NewTimer(min(time.Second, max(time.Until(t.Deadline), 100*time.Millisecond)))
 		select {
 		case <-ended:
 		case <-again.C:
@@ -204,7 +205,8 @@ func (g *Gateway) Get(ctx context.Context, p policy.Provider, id string, wait ti
 		case <-g.stopping:
 			wait = 0
 		case <-ctx.Done():
-			wait = 0
+			again.Stop()
+			return t, nil // nobody is there to be told more
 		}
 		again.Stop()
 	}
@@ -244,8 +246,8 @@ func (g *Gateway) recorded(ctx context.Context, p policy.Provider, id string) (*
 		return nil, unavailable(Unavailable, err)
 	}
 	t := &Transaction{ID: id, State: e.State, Reason: e.Reason, Deadline: e.Deadline, Ended: e.Ended, Provider: p, MSISDN: e.MSISDN, Serial: e.Serial}
-	if t.State == Pending {
-		t.State, t.Ended = Expired, e.Deadline
+	if t.State == Pending && !time.Now().Before(e.Deadline) {
+		t.State, t.Reason, t.Ended = Expired, lost, e.Deadline
 	}
 	return t, nil
 }

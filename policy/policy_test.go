@@ -32,7 +32,7 @@ func openStore(t *testing.T, addr string) *Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1, DialerRetries: 1})
+	client := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1, DialerRetries: 1, OnConnect: OpenEpoch})
 	t.Cleanup(func() { client.Close() })
 	return &Store{Record: record, Redis: client}
 }
@@ -306,6 +306,30 @@ func TestRedisGoneAndBackEmpty(t *testing.T) {
 	server.Restart()
 	if ok, err := s.admitted(ctx, "bank"); ok || err != nil {
 		t.Errorf("Redis back, empty: %t %v", ok, err)
+	}
+}
+
+// Redis comes back from a dump that is older than the block.
+func TestRedisBackWithAnOldDump(t *testing.T) {
+	server := redistest.Start(t)
+	s := openStore(t, server.Addr)
+	ctx := t.Context()
+	if ok, err := s.admitted(ctx, "bank"); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if err := s.Redis.Save(ctx).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Save(ctx, employee, block("bank"), nothing); err != nil {
+		t.Fatal(err)
+	}
+	server.Kill()
+	server.Restart()
+	if n, err := s.Redis.Exists(ctx, SetKey(employee)).Result(); n != 1 || err != nil {
+		t.Fatalf("the dump does not have the old set (%v): this shows nothing", err)
+	}
+	if ok, err := s.admitted(ctx, "bank"); ok || err != nil {
+		t.Errorf("%t %v", ok, err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"regexp"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -32,18 +33,42 @@ import (
 // nobody is admitted in between. A process that dies between begin and finish
 // leaves its save in the gate; after takeover whoever comes next removes it
 // and loads what the record says by then. Redis coming back empty costs a load.
+//
+// A Redis that comes back with an old dump, or a replica that takes over, may
+// hold sets from before a save. So each set carries the epoch in which it was
+// put, and counts in that epoch only. The epoch is the server's run id: every
+// connection writes it before anything else (OpenEpoch), so nothing runs on a
+// restarted server before the sets of its earlier life have lost their force.
 type Store struct {
 	Record *Record
-	Redis  redis.UniversalClient
+	Redis  *redis.Client // its OnConnect is OpenEpoch
 }
 
-// A save commits within commitTimeout or not at all, so after takeover it is
-// dead. The sets that nobody asks for leave Redis after idle.
+// A save commits within commitTimeout of its begin or not at all, so after
+// takeover it is dead. A set leaves Redis after lifetime and is loaded again.
 const (
 	commitTimeout = 2 * time.Second
 	takeover      = 2 * commitTimeout
-	idle          = time.Hour
+	lifetime      = time.Hour
 )
+
+const keyEpoch = "imza:epoch"
+
+var runID = regexp.MustCompile(`(?m)^run_id:([0-9a-f]+)`)
+
+// OpenEpoch is for a Redis client's OnConnect.
+func OpenEpoch(ctx context.Context, conn *redis.Conn) error {
+	info, err := conn.Info(ctx, "server").Result()
+	var reply redis.Error
+	if err != nil && !errors.As(err, &reply) {
+		return err
+	}
+	id := "embedded" // which has neither a run id nor a dump to come back from
+	if match := runID.FindStringSubmatch(info); match != nil {
+		id = match[1]
+	}
+	return conn.Set(ctx, keyEpoch, id, 0).Err()
+}
 
 // SetKey is where the set of an employee is in Redis, for scripts that use Lua.
 func SetKey(e Employee) string { return "imza:permissions:" + e.String() }
@@ -56,8 +81,8 @@ func gateKey(e Employee) string { return "imza:gate:" + e.String() }
 const Lua = `
 local function verdict(set, provider)
   if set == '' then return 'allow' end
-  local found = redis.call('HMGET', set, 'default', 'x:' .. provider)
-  if not found[1] then return 'unknown' end
+  local found = redis.call('HMGET', set, 'default', 'x:' .. provider, 'epoch')
+  if not found[1] or found[3] ~= redis.call('GET', '` + keyEpoch + `') then return 'unknown' end
   if not found[2] then return found[1] end
   if found[1] == 'allow' then return 'block' end
   return 'allow'
@@ -67,21 +92,24 @@ end
 var (
 	beginSave = redis.NewScript(`
 redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[2], 's:' .. ARGV[1], redis.call('TIME')[1], 'gen', ARGV[1])
+local time = redis.call('TIME')
+redis.call('HSET', KEYS[2], 's:' .. ARGV[1], time[1], 'gen', time[1] .. '.' .. time[2] .. ARGV[1])
 redis.call('PERSIST', KEYS[2])
 return 1`)
 
 	finishSave = redis.NewScript(`
 redis.call('DEL', KEYS[1])
 redis.call('HDEL', KEYS[2], 's:' .. ARGV[1])
-redis.call('HSET', KEYS[2], 'gen', ARGV[1] .. ' done')
+local time = redis.call('TIME')
+redis.call('HSET', KEYS[2], 'gen', time[1] .. '.' .. time[2] .. ARGV[1])
 redis.call('EXPIRE', KEYS[2], ARGV[2])
 return 1`)
 
 	// look returns gen, or nothing while a save is under way. Saves that must be
 	// dead are removed, with a new gen, so that nothing read before counts.
 	look = redis.NewScript(`
-local now, busy, renew = tonumber(redis.call('TIME')[1]), false, false
+local time = redis.call('TIME')
+local now, busy, renew = tonumber(time[1]), false, false
 local fields = redis.call('HGETALL', KEYS[1])
 for i = 1, #fields, 2 do
   if fields[i] ~= 'gen' then
@@ -95,8 +123,9 @@ for i = 1, #fields, 2 do
 end
 if busy then return false end
 if renew or redis.call('HEXISTS', KEYS[1], 'gen') == 0 then
-  redis.call('HSET', KEYS[1], 'gen', ARGV[1])
+  redis.call('HSET', KEYS[1], 'gen', time[1] .. '.' .. time[2] .. ARGV[1])
 end
+redis.call('SETNX', '` + keyEpoch + `', ARGV[1]) -- somebody emptied a running server
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 return redis.call('HGET', KEYS[1], 'gen')`)
 
@@ -106,7 +135,7 @@ return redis.call('HGET', KEYS[1], 'gen')`)
 local fields = redis.call('HKEYS', KEYS[2])
 if #fields ~= 1 or redis.call('HGET', KEYS[2], 'gen') ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], 'default', ARGV[3], 'version', ARGV[4])
+redis.call('HSET', KEYS[1], 'default', ARGV[3], 'version', ARGV[4], 'epoch', redis.call('GET', '` + keyEpoch + `'))
 for i = 5, #ARGV do redis.call('HSET', KEYS[1], 'x:' .. ARGV[i], 1) end
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 1`)
@@ -121,16 +150,20 @@ return 1`)
 func (s *Store) Save(ctx context.Context, e Employee, change func(Set) Set, also func(tx *sql.Tx, before, after Set) error) (Set, error) {
 	token := rand.Text()
 	keys := []string{SetKey(e), gateKey(e)}
-	if err := beginSave.Run(ctx, s.Redis, keys, token).Err(); err != nil {
+	commit, cancel := context.WithTimeout(ctx, commitTimeout)
+	if err := beginSave.Run(commit, s.Redis, keys, token).Err(); err != nil {
+		cancel()
 		return Set{}, unavailable(err)
 	}
-	commit, cancel := context.WithTimeout(ctx, commitTimeout)
 	saved, failed := s.Record.change(commit, e, change, also)
+	if commit.Err() != nil { // whether it is on record cannot be told
+		failed = unavailable(errors.Join(failed, commit.Err()))
+	}
 	cancel()
 	// The caller going away must not leave the gate shut.
 	finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 	defer cancel()
-	if err := finishSave.Run(finish, s.Redis, keys, token, int(2*idle/time.Second)).Err(); err != nil {
+	if err := finishSave.Run(finish, s.Redis, keys, token, int(2*lifetime/time.Second)).Err(); err != nil {
 		return Set{}, unavailable(errors.Join(failed, err))
 	}
 	return saved, failed
@@ -140,7 +173,7 @@ func (s *Store) Save(ctx context.Context, e Employee, change func(Set) Set, also
 // there. While a save is under way it fails with ErrUnavailable.
 func (s *Store) Load(ctx context.Context, e Employee) error {
 	for wait := time.Millisecond; wait < time.Second/4; {
-		gen, err := look.Run(ctx, s.Redis, []string{gateKey(e)}, rand.Text(), int(takeover/time.Second), int(2*idle/time.Second)).Text()
+		gen, err := look.Run(ctx, s.Redis, []string{gateKey(e)}, rand.Text(), int(takeover/time.Second), int(2*lifetime/time.Second)).Text()
 		if errors.Is(err, redis.Nil) {
 			if err := pause(ctx, wait); err != nil {
 				return unavailable(err)
@@ -155,7 +188,7 @@ func (s *Store) Load(ctx context.Context, e Employee) error {
 		if err != nil {
 			return unavailable(err)
 		}
-		args := []any{gen, int(idle / time.Second), "allow", set.Version}
+		args := []any{gen, int(lifetime / time.Second), "allow", set.Version}
 		if set.BlockAll {
 			args[2] = "block"
 		}

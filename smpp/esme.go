@@ -49,13 +49,22 @@ func (e *ESME) Run(ctx context.Context) {
 			}
 			continue
 		}
-		attempt = -1
+		began := time.Now()
 		e.Log.Info("smpp: bound", "smsc", e.Addr)
 		e.set(s)
 		select {
 		case <-s.Done():
 			e.Log.Warn("smpp: the session ended", "smsc", e.Addr, "err", s.Err())
 			e.set(nil)
+			// One that takes every bind and drops it is not bound to in a loop.
+			if time.Since(began) > lastBackoff {
+				attempt = -1
+				continue
+			}
+			select {
+			case <-time.After(backoff(attempt)):
+			case <-ctx.Done():
+			}
 		case <-ctx.Done():
 			e.set(nil)
 			_ = s.Close() // it has ended in either case
@@ -146,6 +155,8 @@ func (e *ESME) Submit(ctx context.Context, turn func() error, messages ...*Short
 		case err == nil:
 			return ids, nil
 		case errors.Is(err, ErrClosed) || errors.Is(err, ErrTimeout):
+		case errors.Is(err, StatusNotBound): // the SMSC has forgotten the bind
+			s.cancel(err)
 		case errors.As(err, &status) && (status == StatusThrottled || status == StatusQueueFull):
 		default:
 			return nil, err
@@ -158,33 +169,47 @@ func (e *ESME) Submit(ctx context.Context, turn func() error, messages ...*Short
 	}
 }
 
-// submitAll sends all segments before it waits for the first response.
-func (s *Session) submitAll(ctx context.Context, turn func() error, messages []*ShortMessage) (ids []string, err error) {
-	var sent []waiting
+// submitAll sends all segments before it waits for the first response. Each
+// gives its room in the window back with its response, so that a message of
+// more segments than the window passes through it.
+func (s *Session) submitAll(ctx context.Context, turn func() error, messages []*ShortMessage) ([]string, error) {
+	ids, failures := make([]string, len(messages)), make([]error, len(messages)+1)
+	var sent sync.WaitGroup
 	for i, m := range messages {
-		if err = s.acquire(ctx); err != nil {
+		w, err := s.inTurn(ctx, turn, m)
+		if err != nil {
+			failures[len(messages)] = err
 			break
 		}
-		if i == 0 {
-			if err = turn(); err != nil {
-				s.release()
-				break
-			}
-		}
-		var w waiting
-		if w, err = s.begin(SubmitSM, m); err != nil {
-			s.release()
+		turn = nil // asked once, before the first
+		if len(messages) == 1 {
+			ids[i], failures[i] = s.submitted(ctx, w)
 			break
 		}
-		sent = append(sent, w)
+		sent.Go(func() { ids[i], failures[i] = s.submitted(ctx, w) })
 	}
-	// What was sent is waited for even after an error: its slots come back then.
-	for _, w := range sent {
-		id, failed := s.submitted(ctx, w)
-		if err == nil {
-			err = failed
+	sent.Wait()
+	for _, err := range failures {
+		if err != nil {
+			return nil, err
 		}
-		ids = append(ids, id)
 	}
-	return ids, err
+	return ids, nil
+}
+
+// inTurn puts a message on its way once there is room and turn agrees.
+func (s *Session) inTurn(ctx context.Context, turn func() error, m *ShortMessage) (w waiting, err error) {
+	if err := s.acquire(ctx); err != nil {
+		return w, err
+	}
+	if turn != nil {
+		err = turn()
+	}
+	if err == nil {
+		w, err = s.begin(SubmitSM, m)
+	}
+	if err != nil {
+		s.release()
+	}
+	return w, err
 }

@@ -1,6 +1,7 @@
 package smpp
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 )
@@ -98,18 +99,6 @@ func RelativeTime(d time.Duration) string {
 	return fmt.Sprintf("%02d%02d%02d%02d%02d%02d000R", 0, 0, s/86400%100, s/3600%24, s/60%60, s%60)
 }
 
-// ParseRelativeTime reads what RelativeTime wrote; ok is false for an absolute
-// or an empty time.
-func ParseRelativeTime(s string) (d time.Duration, ok bool) {
-	var years, months, days, hours, minutes, seconds int
-	n, err := fmt.Sscanf(s, "%2d%2d%2d%2d%2d%2d000R", &years, &months, &days, &hours, &minutes, &seconds)
-	if err != nil || n != 6 || len(s) != 16 {
-		return 0, false
-	}
-	days += 365*years + 30*months
-	return time.Duration(((days*24+hours)*60+minutes)*60+seconds) * time.Second, true
-}
-
 // BindRequest is the body of the three binds (SMPP 3.4 §4.1.1).
 type BindRequest struct {
 	SystemID, Password, SystemType string
@@ -140,13 +129,9 @@ func ParseBindRequest(body []byte) (r BindRequest, err error) {
 	return r, c.err
 }
 
-// parseMessageID reads the body of submit_sm_resp. A response with an error
-// status may have none (SMPP 3.4 §4.4.2).
-func parseMessageID(body []byte) (string, error) {
-	if len(body) == 0 {
-		return "", nil
-	}
-	c := newCursor(body)
-	id := c.cstring("message_id", 65)
-	return id, c.err
+// messageID reads the body of a submit_sm_resp that accepts the message: what
+// stands before its NUL. It was accepted also if the id is missing, or too long.
+func messageID(body []byte) string {
+	id, _, _ := bytes.Cut(body, []byte{0})
+	return string(id)
 }

@@ -1,9 +1,11 @@
 package smpp
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -49,40 +51,54 @@ type Receipt struct {
 // IsReceipt tells whether a deliver_sm is a receipt and not a message.
 func (m *ShortMessage) IsReceipt() bool { return m.ESMClass&esmClassType == esmClassReceipt }
 
-var receiptText = regexp.MustCompile(`(?i)\bid:(\S+).*\bstat:([A-Z]{7})`)
+// Operators write the text with their own blanks, case and abbreviations, so id
+// and stat are looked for apart, in front of "text:".
+var (
+	receiptID   = regexp.MustCompile(`(?i)\bid:\s*([^\s,;]+)`)
+	receiptStat = regexp.MustCompile(`(?i)\bstat:\s*([a-z]+)`)
+	receiptRest = regexp.MustCompile(`(?i)\btext:`)
+)
 
-// ParseReceipt reads a receipt from its TLVs or, where they are missing, from
-// its text (SMPP 3.4 §5.3.2.12, §5.3.2.35, appendix B).
-func ParseReceipt(m *ShortMessage) (Receipt, error) {
-	var r Receipt
-	if id, ok := m.TLVs.Get(TagReceiptedMessageID); ok {
-		for len(id) > 0 && id[len(id)-1] == 0 {
-			id = id[:len(id)-1]
+// ParseState reads a state as receipts write it: its first five letters tell,
+// in either case; "failed" is Undeliverable.
+func ParseState(text string) (State, error) {
+	upper := strings.ToUpper(text)
+	if strings.HasPrefix(upper, "FAIL") {
+		return Undeliverable, nil
+	}
+	for state, name := range stateText {
+		if strings.HasPrefix(upper, name[:5]) {
+			return state, nil
 		}
-		r.MessageID = string(id)
+	}
+	return 0, fmt.Errorf("smpp: a receipt with stat:%q", text)
+}
+
+// ParseReceipt reads a receipt: each half from its TLV or, where that is
+// missing, from the text (SMPP 3.4 §5.3.2.12, §5.3.2.35, appendix B).
+func ParseReceipt(m *ShortMessage) (r Receipt, err error) {
+	text := m.Content()
+	if rest := receiptRest.FindIndex(text); rest != nil {
+		text = text[:rest[0]]
+	}
+	if id, ok := m.TLVs.Get(TagReceiptedMessageID); ok {
+		r.MessageID = string(bytes.TrimRight(id, "\x00"))
+	} else if match := receiptID.FindSubmatch(text); match != nil {
+		r.MessageID = string(match[1])
+	}
+	if r.MessageID == "" {
+		return Receipt{}, errors.New("smpp: a receipt without the message's id")
 	}
 	if state, ok := m.TLVs.Get(TagMessageState); ok && len(state) == 1 {
 		r.State = State(state[0])
-	}
-	if r.MessageID != "" && r.State != 0 {
 		return r, nil
 	}
-	match := receiptText.FindSubmatch(m.Content())
+	match := receiptStat.FindSubmatch(text)
 	if match == nil {
-		return Receipt{}, errors.New("smpp: a receipt without id and stat")
+		return Receipt{}, errors.New("smpp: a receipt without the message's state")
 	}
-	if r.MessageID == "" {
-		r.MessageID = string(match[1])
-	}
-	for state, text := range stateText {
-		if r.State == 0 && text == string(match[2]) {
-			r.State = state
-		}
-	}
-	if r.State == 0 {
-		return Receipt{}, fmt.Errorf("smpp: a receipt with stat:%s", match[2])
-	}
-	return r, nil
+	r.State, err = ParseState(string(match[1]))
+	return r, err
 }
 
 // NewReceipt makes the deliver_sm that tells the sender of m what became of it.

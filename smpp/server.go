@@ -42,7 +42,16 @@ func (v *Server) Serve(listener net.Listener) error {
 		if err != nil {
 			return err
 		}
-		v.serving.Go(func() { v.serve(conn) })
+		v.mu.Lock()
+		if v.closed {
+			v.mu.Unlock()
+			conn.Close()
+			return net.ErrClosed
+		}
+		v.serving.Add(1)
+		v.open[conn] = struct{}{}
+		v.mu.Unlock()
+		go func() { defer v.serving.Done(); v.serve(conn) }()
 	}
 }
 
@@ -73,13 +82,6 @@ func (v *Server) Close() error {
 
 func (v *Server) serve(conn net.Conn) {
 	defer conn.Close()
-	v.mu.Lock()
-	if v.closed {
-		v.mu.Unlock()
-		return
-	}
-	v.open[conn] = struct{}{}
-	v.mu.Unlock()
 	s, err := v.bind(conn)
 	v.mu.Lock()
 	delete(v.open, conn)
@@ -96,7 +98,7 @@ func (v *Server) serve(conn net.Conn) {
 	if v.Bound != nil {
 		v.Bound(s)
 	}
-	s.gone.Wait()
+	s.wait()
 	v.mu.Lock()
 	delete(v.sessions, s)
 	v.mu.Unlock()
@@ -118,13 +120,16 @@ func (v *Server) bind(conn net.Conn) (*Session, error) {
 			}
 			return nil, err
 		}
+		if p.Command&response != 0 {
+			continue // we have asked nothing
+		}
 		request, answer := v.judge(p)
 		ok := answer.Status == StatusOK && answer.Command != GenericNack && p.Command != EnquireLink
 		if !ok {
 			if _, err := conn.Write(answer.Append(nil)); err != nil {
 				return nil, err
 			}
-			if p.Command == EnquireLink || p.Command&response != 0 {
+			if p.Command == EnquireLink {
 				continue
 			}
 			return nil, answer.Status
@@ -134,9 +139,7 @@ func (v *Server) bind(conn net.Conn) (*Session, error) {
 		}
 		answer.Body = appendCString(nil, options.SystemID)
 		answer.Body = TLVs(answer.Body).Add(TagSCInterfaceVersion, []byte{interfaceVersion})
-		s := newSession(conn, reader, options, 0, request)
-		s.respond(answer)
-		return s, nil
+		return newSession(conn, reader, options, p.Command, request, answer), nil
 	}
 }
 
@@ -195,6 +198,6 @@ func Bind(ctx context.Context, conn net.Conn, request BindRequest, options Optio
 		if err := conn.SetDeadline(time.Time{}); err != nil {
 			return nil, err
 		}
-		return newSession(conn, reader, options, bind.Sequence, BindRequest{}), nil
+		return newSession(conn, reader, options, BindTransceiver, BindRequest{}), nil
 	}
 }

@@ -25,6 +25,8 @@ type Options struct {
 	Enquire  time.Duration // silence after which enquire_link is sent; 30 s
 	Handler  Handler
 	SystemID string // what a server calls itself
+	// Malformed, if set, is told of messages that do not parse and were refused.
+	Malformed func(error)
 }
 
 func (o Options) withDefaults() Options {
@@ -55,19 +57,22 @@ type Session struct {
 	conn    net.Conn
 	options Options
 	peer    BindRequest // on the server's side: who bound
+	role    Command     // the bind: what may be sent in which direction
 
 	window  chan struct{} // a token for each unanswered request of ours
 	inbound chan struct{} // a token for each message in the handler
 
 	ctx    context.Context // ends with the session
 	cancel context.CancelCauseFunc
-	gone   sync.WaitGroup // reader, writer, handlers
+	gone   sync.WaitGroup // reader, writer, keepAlive
+	taken  sync.WaitGroup // handlers
 
 	mu       sync.Mutex
 	sequence uint32
 	pending  map[uint32]*call
 	out      []byte // encoded, to be written
 	wake     chan struct{}
+	drained  chan struct{} // takes a value when out was taken to be written
 	heard    time.Time
 }
 
@@ -77,12 +82,17 @@ type call struct {
 	response chan PDU // takes one
 }
 
-// newSession starts a session on a connection that is bound already.
-func newSession(conn net.Conn, reader *bufio.Reader, options Options, sequence uint32, peer BindRequest) *Session {
+// newSession starts a session on a connection that is bound already; first, if
+// any, is what it writes before all else.
+func newSession(conn net.Conn, reader *bufio.Reader, options Options, role Command, peer BindRequest, first ...PDU) *Session {
 	s := &Session{
-		conn: conn, options: options, peer: peer,
+		conn: conn, options: options, peer: peer, role: role,
 		window: make(chan struct{}, options.Window), inbound: make(chan struct{}, options.Inbound),
-		sequence: sequence, pending: make(map[uint32]*call), wake: make(chan struct{}, 1), heard: time.Now(),
+		sequence: 1, pending: make(map[uint32]*call), heard: time.Now(),
+		wake: make(chan struct{}, 1), drained: make(chan struct{}, 1),
+	}
+	for _, p := range first {
+		s.send(p)
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.gone.Add(3)
@@ -99,6 +109,10 @@ func (s *Session) Done() <-chan struct{} { return s.ctx.Done() }
 // Err is why the session has ended, nil while it has not.
 func (s *Session) Err() error { return context.Cause(s.ctx) }
 
+// Receives reports whether messages may be delivered on the session: it was
+// not bound as a transmitter (SMPP 3.4 §2.2).
+func (s *Session) Receives() bool { return s.role != BindTransmitter }
+
 // Peer is what the ESME said of itself in its bind; of a server's sessions.
 func (s *Session) Peer() BindRequest { return s.peer }
 
@@ -111,8 +125,14 @@ func (s *Session) Close() error {
 		_, _ = s.await(ctx, p) // it is closed in either case
 	}
 	s.cancel(ErrClosed)
-	s.gone.Wait()
+	s.wait()
 	return nil
+}
+
+// wait returns when nothing of the session runs any more.
+func (s *Session) wait() {
+	s.gone.Wait()
+	s.taken.Wait()
 }
 
 // Submit sends one submit_sm and waits for its response: the SMSC's id for the
@@ -132,6 +152,9 @@ func (s *Session) Submit(ctx context.Context, m *ShortMessage) (id string, err e
 // Deliver sends one deliver_sm and waits until it is acknowledged. A refusal
 // is a Status.
 func (s *Session) Deliver(ctx context.Context, m *ShortMessage) error {
+	if !s.Receives() {
+		return StatusNotBound
+	}
 	if err := s.acquire(ctx); err != nil {
 		return err
 	}
@@ -150,7 +173,7 @@ func (s *Session) submitted(ctx context.Context, p waiting) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return parseMessageID(answer.Body)
+	return messageID(answer.Body), nil
 }
 
 // acquire waits for room in the window.
@@ -267,6 +290,8 @@ func (s *Session) respond(p PDU) {
 
 // write sends what is queued, all of it in one write.
 func (s *Session) write() error {
+	// What grew beyond keepBuffer in a burst is not kept for the session's life.
+	const keepBuffer = 64 << 10
 	var spare []byte
 	for {
 		select {
@@ -278,13 +303,19 @@ func (s *Session) write() error {
 		queued := s.out
 		s.out = spare[:0]
 		s.mu.Unlock()
+		select {
+		case s.drained <- struct{}{}:
+		default:
+		}
 		if err := s.conn.SetWriteDeadline(time.Now().Add(s.options.Timeout)); err != nil {
 			return err
 		}
 		if _, err := s.conn.Write(queued); err != nil {
 			return err
 		}
-		spare = queued
+		if spare = queued; cap(spare) > keepBuffer {
+			spare = nil
+		}
 	}
 }
 
@@ -300,16 +331,53 @@ func (s *Session) read(r *bufio.Reader) error {
 		}
 		s.mu.Lock()
 		s.heard = time.Now()
+		full := len(s.out) > maxOut
 		s.mu.Unlock()
+		if full && !s.waitDrained() {
+			return s.Err()
+		}
 		if p.Command&response != 0 {
 			s.match(p)
 			continue
 		}
 		if p.Command == Unbind {
+			s.finishTaken()
 			s.lastWord(PDU{Command: UnbindResp, Sequence: p.Sequence})
 			return errors.New("smpp: the other side unbound")
 		}
 		s.request(p)
+	}
+}
+
+// maxOut is how much may wait to be written before no more is read: a peer that
+// asks and never reads answers is slowed down by its own connection.
+const maxOut = 256 << 10
+
+// waitDrained waits until the writer has taken what waits.
+func (s *Session) waitDrained() bool {
+	for {
+		s.mu.Lock()
+		full := len(s.out) > maxOut
+		s.mu.Unlock()
+		if !full {
+			return true
+		}
+		select {
+		case <-s.drained:
+		case <-s.ctx.Done():
+			return false
+		}
+	}
+}
+
+// finishTaken gives the handlers time to acknowledge what was taken.
+func (s *Session) finishTaken() {
+	done := make(chan struct{})
+	go func() { s.taken.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(s.options.Timeout):
+	case <-s.ctx.Done():
 	}
 }
 
@@ -364,12 +432,15 @@ func (s *Session) message(p PDU) {
 	if s.peer.SystemID != "" { // they bound to us: we are the SMSC
 		ours = SubmitSM
 	}
-	if p.Command != ours || s.options.Handler == nil {
+	if p.Command != ours || s.options.Handler == nil || ours == SubmitSM && s.role == BindReceiver {
 		refuse(StatusNotBound)
 		return
 	}
 	m, err := ParseShortMessage(p.Body)
 	if err != nil {
+		if s.options.Malformed != nil {
+			s.options.Malformed(err)
+		}
 		refuse(StatusInvalidMessage)
 		return
 	}
@@ -379,9 +450,9 @@ func (s *Session) message(p PDU) {
 		refuse(StatusQueueFull)
 		return
 	}
-	s.gone.Add(1)
+	s.taken.Add(1)
 	go func() {
-		defer s.gone.Done()
+		defer s.taken.Done()
 		defer func() { <-s.inbound }()
 		id, status := s.options.Handler(s.ctx, s, &m)
 		answer := PDU{Command: p.Command | response, Status: status, Sequence: p.Sequence}
@@ -409,11 +480,16 @@ func (s *Session) keepAlive() {
 		if !silent {
 			continue
 		}
+		asked := time.Now()
 		w, err := s.begin(EnquireLink, nil)
 		if err != nil {
 			return
 		}
-		if _, err := s.await(s.ctx, w); errors.Is(err, ErrTimeout) {
+		_, err = s.await(s.ctx, w)
+		s.mu.Lock()
+		dead := errors.Is(err, ErrTimeout) && s.heard.Before(asked) // who is busy but sends is alive
+		s.mu.Unlock()
+		if dead {
 			s.cancel(fmt.Errorf("smpp: enquire_link: %w", err))
 			return
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"imza/gateway"
 	"imza/gateway/api"
 )
 
@@ -73,8 +74,9 @@ func (c *client) do(ctx context.Context, method, path string, body, into any) er
 		if json.Unmarshal(raw, &p) != nil || p.Code == "" {
 			return fmt.Errorf("%s %s: %s", method, path, response.Status)
 		}
-		if response.StatusCode >= 500 && p.Code == "internal" {
-			return fmt.Errorf("the gateway failed: %s", p.Title)
+		// Not able to answer is a failure; "the policy cannot be asked" is an answer.
+		if response.StatusCode >= 500 && p.Code != string(gateway.PolicyUnavailable) {
+			return fmt.Errorf("the gateway fails: %s (%s)", p.Title, p.Code)
 		}
 		return &refused{p.Code, p.Field, p.Detail}
 	}

@@ -21,9 +21,21 @@ type octets []byte
 func (o *octets) UnmarshalText(text []byte) error {
 	raw, err := hex.DecodeString(strings.Join(strings.Fields(string(text)), ""))
 	if err != nil {
-		return fmt.Errorf("%q is not hex", text)
+		return fmt.Errorf("%d characters that are not hex", len(text)) // it may be a key: not repeated
 	}
 	*o = raw
+	return nil
+}
+
+// counter is a CNTR in hex.
+type counter uint64
+
+func (c *counter) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(strings.Join(strings.Fields(string(text)), ""), 16, 64)
+	if err != nil || n > ota.MaxCounter {
+		return fmt.Errorf("%q is not hex of up to 5 octets", text)
+	}
+	*c = counter(n)
 	return nil
 }
 
@@ -43,12 +55,12 @@ type otaKeys struct {
 func (k otaKeys) keys() ota.Keys { return ota.Keys{KIc: k.KIc, KID: k.KID} }
 
 type otaSealCommand struct {
-	SPI     octets `name:"spi" required:"" placeholder:"HEX" help:"Security parameter indicator, 2 octets."`
-	KIcByte octets `name:"kic-byte" required:"" placeholder:"HEX" help:"The KIc octet."`
-	KIDByte octets `name:"kid-byte" required:"" placeholder:"HEX" help:"The KID octet."`
-	TAR     octets `name:"tar" required:"" placeholder:"HEX" help:"Toolkit application reference, 3 octets."`
-	Counter string `required:"" placeholder:"HEX" help:"CNTR, up to 5 octets."`
-	Data    octets `required:"" placeholder:"HEX" help:"The data."`
+	SPI     octets  `name:"spi" required:"" placeholder:"HEX" help:"Security parameter indicator, 2 octets."`
+	KIcByte octets  `name:"kic-byte" required:"" placeholder:"HEX" help:"The KIc octet."`
+	KIDByte octets  `name:"kid-byte" required:"" placeholder:"HEX" help:"The KID octet."`
+	TAR     octets  `name:"tar" required:"" placeholder:"HEX" help:"Toolkit application reference, 3 octets."`
+	Counter counter `required:"" placeholder:"HEX" help:"CNTR, up to 5 octets."`
+	Data    octets  `required:"" placeholder:"HEX" help:"The data."`
 	otaKeys
 }
 
@@ -62,12 +74,8 @@ func (c *otaSealCommand) Run(s streams) error {
 			return err
 		}
 	}
-	counter, err := strconv.ParseUint(c.Counter, 16, 64)
-	if err != nil {
-		return fmt.Errorf("--counter %q is not hex of up to 5 octets", c.Counter)
-	}
 	security := ota.Security{SPI: ota.SPI(c.SPI), KIc: c.KIcByte[0], KID: c.KIDByte[0]}
-	packet, err := ota.SealCommand(ota.TAR(c.TAR), security, c.keys(), counter, c.Data)
+	packet, err := ota.SealCommand(ota.TAR(c.TAR), security, c.keys(), uint64(c.Counter), c.Data)
 	if err != nil {
 		return err
 	}

@@ -89,8 +89,9 @@ var steps = map[string]string{
 	"delivered": "It is on the telephone: waiting for PIN2.",
 }
 
-// wait polls until the transaction ends, and tells how it goes. If the command
-// is interrupted the request is withdrawn.
+// wait polls until the transaction ends, and tells how it goes. A gateway that
+// does not answer is asked again until the time is up. If the command is
+// interrupted the request is withdrawn.
 func (c *signCommand) wait(ctx context.Context, gateway client, t *transaction, s streams) error {
 	told := ""
 	for t.Status == "pending" {
@@ -105,10 +106,20 @@ func (c *signCommand) wait(ctx context.Context, gateway client, t *transaction, 
 			if err := gateway.do(withdraw, http.MethodDelete, "/v1/signatures/"+t.ID, nil, t); err != nil {
 				return err
 			}
+			if t.Status == "signed" {
+				return nil // it was faster
+			}
 			return errors.New("interrupted; the request is withdrawn")
 		}
-		if err != nil {
+		var no *refused
+		if errors.As(err, &no) || err != nil && time.Now().After(t.ExpiresAt) {
 			return err
+		}
+		if err != nil {
+			select {
+			case <-time.After(time.Second / 2):
+			case <-ctx.Done():
+			}
 		}
 	}
 	return nil

@@ -175,7 +175,12 @@ func (p *program) takeFolder() error {
 
 // writeSecret writes a file that only its owner reads, whole or not at all.
 func writeSecret(path string, content []byte) error {
-	if err := os.WriteFile(path+".next", content, 0o600); err != nil {
+	file, err := os.OpenFile(path+".next", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(content)
+	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return err
 	}
 	return os.Rename(path+".next", path)
@@ -231,16 +236,18 @@ func (p *program) openRecord(ctx context.Context) (*policy.Store, error) {
 	return &policy.Store{Record: record}, nil
 }
 
-func (p *program) openRedis(ctx context.Context) (redis.UniversalClient, error) {
+func (p *program) openRedis(ctx context.Context) (*redis.Client, error) {
 	url := p.config.Redis
 	if url == "" {
 		embedded := miniredis.NewMiniRedis()
+		password := rand.Text() // permissions are in there
+		embedded.RequireAuth(password)
 		if err := embedded.Start(); err != nil {
 			return nil, err
 		}
 		p.onClose(func() error { embedded.Close(); return nil })
 		p.onClose(runAside(func(ctx context.Context) { passTime(ctx, embedded) }))
-		url = "redis://" + embedded.Addr()
+		url = "redis://:" + password + "@" + embedded.Addr()
 	}
 	redis.SetLogger(quiet{})
 	client, err := gateway.OpenRedis(url)
@@ -321,7 +328,7 @@ func (p *program) startGateway(ctx context.Context, web net.Listener, permission
 		Authority: p.authority, MasterKey: p.masterKey, Operator: esme, Source: gatewayNumber,
 		PromptLimit: p.config.PromptLimit, Metrics: metrics, Log: p.log,
 	})
-	esme.Options.Handler = g.Receive
+	esme.Options.Handler, esme.Options.Malformed = g.Receive, g.Malformed
 	p.onClose(runAside(g.Run))
 	p.onClose(runAside(esme.Run))
 
@@ -338,7 +345,10 @@ func (p *program) startGateway(ctx context.Context, web net.Listener, permission
 		g.Release() // long polls end now, not in a minute
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		return server.Shutdown(ctx)
+		if err := server.Shutdown(ctx); err != nil {
+			return errors.Join(err, server.Close())
+		}
+		return nil
 	})
 	for deadline := time.Now().Add(10 * time.Second); g.Ready(ctx) != nil; {
 		if time.Now().After(deadline) || ctx.Err() != nil {

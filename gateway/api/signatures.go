@@ -82,16 +82,19 @@ func within(field string, err error) error {
 // numbers for a []byte too.
 type octets []byte
 
-func (o *octets) UnmarshalJSON(raw []byte) error {
-	var text string
-	err := json.Unmarshal(raw, &text)
-	if err == nil {
-		*o, err = base64.StdEncoding.DecodeString(text)
+func (o *octets) UnmarshalJSON(raw []byte) (err error) {
+	text := bytes.Trim(raw, `"`)
+	if bytes.IndexByte(raw, '\\') >= 0 { // rare, so that a large document is not copied for it
+		var unquoted string
+		err = json.Unmarshal(raw, &unquoted)
+		text = []byte(unquoted)
 	}
-	if err != nil {
-		return &json.UnmarshalTypeError{Value: "value", Type: reflect.TypeFor[octets]()} // the decoder adds whose
+	if err == nil && raw[0] == '"' {
+		if *o, err = base64.StdEncoding.AppendDecode(octets{}, text); err == nil {
+			return nil
+		}
 	}
-	return nil
+	return &json.UnmarshalTypeError{Value: "value", Type: reflect.TypeFor[octets]()} // the decoder adds whose
 }
 
 var (
@@ -141,7 +144,10 @@ func badJSON(err error) error {
 		return gateway.Invalid(wrongType.Field, "cannot be a JSON "+wrongType.Value)
 	}
 	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-		if field, err := strconv.Unquote(name); err == nil {
+		switch field, err := strconv.Unquote(name); {
+		case err == nil && field == "":
+			return gateway.Invalid("body", "has a field without a name")
+		case err == nil:
 			return gateway.Invalid(field, "is not known")
 		}
 	}

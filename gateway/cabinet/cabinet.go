@@ -5,6 +5,7 @@ package cabinet
 import (
 	"context"
 	"database/sql"
+	_ "embed"
 	"errors"
 	"net/http"
 
@@ -15,6 +16,9 @@ import (
 	"imza/gateway/registry"
 	"imza/policy"
 )
+
+//go:embed openapi.yaml
+var openapi []byte
 
 // Cabinet serves administrators.
 type Cabinet struct {
@@ -27,13 +31,17 @@ type Cabinet struct {
 //	GET    /v1/admin/blocks?voen=…                                            all sets that say anything
 //	PUT    /v1/admin/organisations/{voen}/employees/{fin}/blocks/{provider}   block
 //	DELETE /v1/admin/organisations/{voen}/employees/{fin}/blocks/{provider}   unblock
+//	GET    /v1/admin/openapi.yaml                                             their description, without a key
 //
 // A block is in force when its PUT has returned.
 func (b *Cabinet) Mount(e *echo.Echo) {
-	admin := e.Group("/v1/admin", middleware.KeyAuthWithConfig(middleware.KeyAuthConfig{Validator: b.authenticate, ErrorHandler: noKey}))
-	admin.GET("/blocks", b.list)
-	admin.PUT("/organisations/:voen/employees/:fin/blocks/:provider", func(c echo.Context) error { return b.set(c, "block", false) })
-	admin.DELETE("/organisations/:voen/employees/:fin/blocks/:provider", func(c echo.Context) error { return b.set(c, "unblock", true) })
+	e.GET("/v1/admin/openapi.yaml", func(c echo.Context) error { return c.Blob(http.StatusOK, "application/yaml", openapi) })
+	// By route, not by group: a group would answer a wrong method with 404.
+	key := middleware.KeyAuthWithConfig(middleware.KeyAuthConfig{Validator: b.authenticate, ErrorHandler: noKey})
+	const block = "/v1/admin/organisations/:voen/employees/:fin/blocks/:provider"
+	e.GET("/v1/admin/blocks", b.list, key)
+	e.PUT(block, func(c echo.Context) error { return b.set(c, "block", false) }, key)
+	e.DELETE(block, func(c echo.Context) error { return b.set(c, "unblock", true) }, key)
 }
 
 const administratorOf = "administrator"

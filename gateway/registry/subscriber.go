@@ -37,6 +37,11 @@ func (r *Registry) AddOrganisation(ctx context.Context, voen policy.VOEN, name s
 
 // Enrol records a subscriber with all certificates, or nothing.
 func (r *Registry) Enrol(ctx context.Context, p Person, certificates []gateway.Certificate) error {
+	for _, c := range certificates {
+		if c.Type.OfOrganisation() != (c.VOEN != "") {
+			return fmt.Errorf("registry: a %s certificate with VÖEN %q", c.Type, c.VOEN)
+		}
+	}
 	tx, err := r.db.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("registry: %w", err)

@@ -14,9 +14,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Server is a redis-server that a test started. It keeps nothing on disk.
+// Server is a redis-server that a test started. It keeps nothing on disk, unless
+// the test tells it to SAVE.
 type Server struct {
 	Addr    string
+	dir     string
 	t       testing.TB
 	command *exec.Cmd
 }
@@ -29,14 +31,15 @@ func Start(t testing.TB) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{Addr: listener.Addr().String(), t: t}
+	s := &Server{Addr: listener.Addr().String(), dir: t.TempDir(), t: t}
 	listener.Close()
 	s.Restart()
 	t.Cleanup(s.Kill)
 	return s
 }
 
-// Restart starts the server again, empty, on the same port.
+// Restart starts the server again on the same port, with what it last saved:
+// nothing, as a rule.
 func (s *Server) Restart() {
 	s.t.Helper()
 	_, port, err := net.SplitHostPort(s.Addr)
@@ -44,7 +47,7 @@ func (s *Server) Restart() {
 		s.t.Fatal(err)
 	}
 	s.command = exec.Command("redis-server", "--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no",
-		"--dir", s.t.TempDir(), "--logfile", filepath.Join(s.t.TempDir(), "log"))
+		"--dir", s.dir, "--logfile", filepath.Join(s.dir, "log"))
 	if err := s.command.Start(); err != nil {
 		s.t.Fatalf("redis-server: %v", err)
 	}

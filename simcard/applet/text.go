@@ -42,11 +42,22 @@ func CheckText(text string) error {
 		return fmt.Errorf("has %d characters, at most %d can be shown", n, MaxText)
 	}
 	for _, r := range text {
-		if !unicode.IsPrint(r) || r > 0xFFFF || r == utf8.RuneError {
+		if !shows(r) {
 			return fmt.Errorf("has %U in it, which a telephone does not display", r)
 		}
 	}
 	return nil
+}
+
+// blank are letters and signs by their category that nevertheless show nothing.
+var blank = &unicode.RangeTable{R16: []unicode.Range16{{Lo: 0x2800, Hi: 0x2800, Stride: 1}}}
+
+// shows reports whether a telephone shows a character, where it stands and as
+// what it is: not controls and what only changes how others look or where, such
+// as combining and direction marks.
+func shows(r rune) bool {
+	return unicode.IsPrint(r) && r <= 0xFFFF && r != utf8.RuneError &&
+		!unicode.In(r, unicode.M, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector, blank)
 }
 
 func encodeText(text string) (coding byte, octets []byte, err error) {

@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"math/rand/v2"
 	"slices"
@@ -10,7 +11,10 @@ import (
 	"testing"
 	"time"
 
+	goredis "github.com/redis/go-redis/v9"
+
 	"imza/gateway"
+	"imza/policy"
 	"imza/policy/redistest"
 	"imza/simcard/applet"
 	"imza/simcard/ota"
@@ -483,5 +487,145 @@ func TestShortChallengeIsOneMessage(t *testing.T) {
 	}
 	if m.ESMClass != 0x40 || m.ProtocolID != 0x7F || m.DataCoding != 0xF6 || m.RegisteredDelivery != 1 {
 		t.Errorf("%+v", m)
+	}
+}
+
+// Somebody who writes the telephone's number on garbage cannot make the card's
+// own segments, once acknowledged, be forgotten.
+func TestForeignSegmentsAmongTheCardsOwn(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, redis string) {
+		w := newWorld(t, redis)
+		p := w.enrol(1)
+		tx := w.admit(p, time.Minute)
+		genuine := p.answer(w.operator.next())
+		for _, ud := range genuine[1:] {
+			garbage := append(bytes.Clone(ud[:6]), bytes.Repeat([]byte{0xEE}, len(ud)-6)...)
+			w.operator.mustDeliver(p.number, garbage)
+		}
+		w.operator.mustDeliver(p.number, genuine...) // each once
+		if state := w.state(tx.ID, 10*time.Second); state != gateway.Signed {
+			t.Errorf("%s", state)
+		}
+	})
+}
+
+// S5: a withdrawn transaction's prompt is still on the screen, so its telephone
+// stays busy until the card has answered.
+func TestWithdrawnTransactionKeepsTheTelephone(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, redis string) {
+		w := newWorld(t, redis)
+		p := w.enrol(1)
+		tx := w.admit(p, time.Minute)
+		challenge := w.operator.next()
+		if _, err := w.gateway.Cancel(t.Context(), provider, tx.ID); err != nil {
+			t.Fatal(err)
+		}
+		var refusal *gateway.Refusal
+		if _, err := w.gateway.Admit(t.Context(), request(p, time.Minute)); !errors.As(err, &refusal) || refusal.Code != gateway.SubscriberBusy {
+			t.Errorf("a second prompt beside the first: %v", err)
+		}
+		w.operator.mustDeliver(p.number, p.answer(challenge)...)
+		if state := w.state(tx.ID, 0); state != gateway.CancelledByProvider {
+			t.Errorf("%s", state)
+		}
+		w.admit(p, time.Minute)
+	})
+}
+
+// Neither the refusal nor its code tells a guesser, after twenty wrong User IDs,
+// whether one is right.
+func TestGuessingUserIDs(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, redis string) {
+		w := newWorld(t, redis)
+		p := w.enrol(1)
+		code := func(userID string, wanted gateway.CertificateType) gateway.Code {
+			r := request(p, time.Minute)
+			r.UserID, r.Wanted = userID, gateway.Wanted{Type: wanted}
+			_, err := w.gateway.Admit(t.Context(), r)
+			var refusal *gateway.Refusal
+			if !errors.As(err, &refusal) {
+				t.Fatal(err)
+			}
+			return refusal.Code
+		}
+		if got := code(userID, gateway.Government); got != gateway.CertificateNotActive {
+			t.Errorf("%s", got)
+		}
+		for range 20 {
+			if got := code("000000", gateway.Government); got != gateway.NotASubscriber {
+				t.Fatalf("%s", got)
+			}
+		}
+		for _, wanted := range []gateway.CertificateType{gateway.Government, gateway.Business} {
+			if got := code(userID, wanted); got != gateway.NotASubscriber {
+				t.Errorf("the right one after 20 wrong ones, %s: %s", wanted, got)
+			}
+		}
+	})
+}
+
+// Redis stalls in the middle of an admission: the provider is told no, and the
+// transaction that comes to be afterwards is ended, so that the telephone is
+// not busy with nothing.
+func TestAdmissionThatWasNotAnswered(t *testing.T) {
+	server := redistest.Start(t)
+	w := newWorld(t, server.Addr)
+	p := w.enrol(1)
+	w.block(true) // the set's tables are warm
+	if err := w.permissions.Load(t.Context(), policy.Employee{VOEN: voen, FIN: fin}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.permissions.Redis.Do(t.Context(), "CLIENT", "PAUSE", "900", "ALL").Err(); err != nil {
+		t.Fatal(err)
+	}
+	started := time.Now()
+	if _, err := w.gateway.Admit(t.Context(), request(p, time.Minute)); err == nil {
+		t.Fatal("admitted while Redis stood still")
+	}
+	if took := time.Since(started); took > 1100*time.Millisecond {
+		t.Errorf("refused after %s", took)
+	}
+	for until := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if _, err := w.gateway.Admit(t.Context(), request(p, time.Minute)); err == nil {
+			break
+		} else if time.Now().After(until) {
+			t.Fatalf("the telephone stays busy: %v", err)
+		}
+	}
+}
+
+// What ended while SQL was away is in the stream, and is not taken for lost
+// although Redis holds it no longer.
+func TestEndsInTheStreamAreNotLost(t *testing.T) {
+	server := redistest.Start(t)
+	w := newWorld(t, server.Addr)
+	deadline := time.Now().Add(-time.Minute)
+	var entries []gateway.Entry
+	for range 300 {
+		var r applet.Reference
+		for i := range r {
+			r[i] = byte(rand.Uint32())
+		}
+		entries = append(entries, gateway.Entry{ID: r.String(), Provider: provider, State: gateway.Pending, Accepted: deadline, Deadline: deadline})
+	}
+	for _, e := range entries {
+		raw, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ms := deadline.UnixMilli()
+		if err := w.permissions.Redis.XAdd(t.Context(), &goredis.XAddArgs{Stream: "imza:journal", Values: map[string]any{
+			"entry": raw, "state": "signed", "reason": "", "deadline": ms, "accepted": ms, "ended": ms}}).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.registry.Record(t.Context(), entries); err != nil {
+		t.Fatal(err)
+	}
+	w.node()
+	for _, e := range entries {
+		if got := w.recorded(e.ID); got.State != gateway.Signed {
+			t.Fatalf("on record: %+v", got)
+		}
 	}
 }

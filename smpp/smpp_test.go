@@ -489,3 +489,146 @@ func BenchmarkCodec(b *testing.B) {
 		}
 	}
 }
+
+// Messages of several segments pass through a window that is smaller than they
+// are together, and one that is smaller than each.
+func TestSegmentsDoNotDeadlockTheWindow(t *testing.T) {
+	handler := func(context.Context, *Session, *ShortMessage) (string, Status) {
+		time.Sleep(time.Millisecond)
+		return "1", StatusOK
+	}
+	addr := serve(t, &Server{Options: Options{Handler: handler}})
+	for _, window := range []int{1, 2, 10} {
+		e := &ESME{Addr: addr, Bind: BindRequest{SystemID: "imza"}, Options: Options{Window: window}, Log: slog.New(slog.DiscardHandler)}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		stopped := make(chan struct{})
+		go func() { defer close(stopped); e.Run(ctx) }()
+		var all sync.WaitGroup
+		for range 30 {
+			all.Go(func() {
+				turns := 0
+				ids, err := e.Submit(ctx, func() error { turns++; return nil }, message(), message(), message())
+				if err != nil || len(ids) != 3 || ids[2] != "1" || turns != 1 {
+					t.Errorf("window %d: %q, %d turns, %v", window, ids, turns, err)
+				}
+			})
+		}
+		all.Wait()
+		cancel()
+		<-stopped
+	}
+}
+
+// An SMSC that takes every bind and drops it is not bound to in a loop.
+func TestRebindPauses(t *testing.T) {
+	var binds atomic.Int64
+	addr := serve(t, &Server{Bound: func(s *Session) { binds.Add(1); s.cancel(ErrClosed) }})
+	e := &ESME{Addr: addr, Bind: BindRequest{SystemID: "imza"}, Log: slog.New(slog.DiscardHandler)}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	e.Run(ctx)
+	if n := binds.Load(); n < 2 || n > 10 {
+		t.Errorf("%d binds in a second", n)
+	}
+}
+
+// A peer that asks without end and reads nothing fills its own connection, not
+// our memory.
+func TestPeerThatNeverReads(t *testing.T) {
+	sessions := make(chan *Session, 1)
+	addr := serve(t, &Server{Options: Options{Timeout: 2 * time.Second}, Bound: func(s *Session) { sessions <- s }})
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write((&PDU{Command: BindTransceiver, Sequence: 1, Body: (&BindRequest{SystemID: "x"}).Append(nil)}).Append(nil)); err != nil {
+		t.Fatal(err)
+	}
+	s := <-sessions
+	flood := bytes.Repeat((&PDU{Command: EnquireLink, Sequence: 7}).Append(nil), 4096)
+	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
+	for err == nil { // until the connection is full, or dropped
+		_, err = conn.Write(flood)
+		s.mu.Lock()
+		waiting := len(s.out)
+		s.mu.Unlock()
+		if waiting > 2*maxOut {
+			t.Fatalf("%d octets wait to be written", waiting)
+		}
+	}
+	select {
+	case <-s.Done(): // its write has timed out
+	case <-time.After(10 * time.Second):
+		t.Error("the session with a peer that never reads lives on")
+	}
+}
+
+// Who unbinds behind a message still has it acknowledged.
+func TestUnbindBehindAMessage(t *testing.T) {
+	addr := serve(t, &Server{Options: Options{Handler: func(context.Context, *Session, *ShortMessage) (string, Status) {
+		time.Sleep(5 * time.Millisecond)
+		return "kept", StatusOK
+	}}})
+	for range 20 {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []byte
+		for _, p := range []PDU{
+			{Command: BindTransceiver, Sequence: 1, Body: (&BindRequest{SystemID: "x"}).Append(nil)},
+			{Command: SubmitSM, Sequence: 2, Body: message().Append(nil)},
+			{Command: Unbind, Sequence: 3},
+		} {
+			all = p.Append(all)
+		}
+		if _, err := conn.Write(all); err != nil {
+			t.Fatal(err)
+		}
+		var got []Command
+		for {
+			p, err := ReadPDU(conn, MaxPDU)
+			if err != nil {
+				break
+			}
+			got = append(got, p.Command)
+		}
+		conn.Close()
+		if !reflect.DeepEqual(got, []Command{BindTransceiverResp, SubmitSMResp, UnbindResp}) {
+			t.Fatalf("answered %v", got)
+		}
+	}
+}
+
+// No messages are taken on a receiver, none delivered on a transmitter.
+func TestRoles(t *testing.T) {
+	sessions := make(chan *Session, 1)
+	addr := serve(t, &Server{Bound: func(s *Session) { sessions <- s }, Options: Options{
+		Handler: func(context.Context, *Session, *ShortMessage) (string, Status) { return "1", StatusOK }}})
+	for role, want := range map[Command]Status{BindReceiver: StatusNotBound, BindTransmitter: StatusOK, BindTransceiver: StatusOK} {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		all := (&PDU{Command: role, Sequence: 1, Body: (&BindRequest{SystemID: "x"}).Append(nil)}).Append(nil)
+		all = (&PDU{Command: SubmitSM, Sequence: 2, Body: message().Append(nil)}).Append(all)
+		if _, err := conn.Write(all); err != nil {
+			t.Fatal(err)
+		}
+		bound, err := ReadPDU(conn, MaxPDU)
+		if err != nil || bound.Command != role|response {
+			t.Fatalf("%+v %v", bound, err)
+		}
+		if p, err := ReadPDU(conn, MaxPDU); err != nil || p.Status != want {
+			t.Errorf("%s: submit_sm answered with %+v %v", role, p, err)
+		}
+		s := <-sessions
+		if role == BindTransmitter {
+			if err := s.Deliver(t.Context(), message()); !errors.Is(err, StatusNotBound) {
+				t.Errorf("deliver_sm on a transmitter: %v", err)
+			}
+		}
+	}
+}

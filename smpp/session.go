@@ -376,7 +376,7 @@ func (s *Session) finishTaken() {
 	go func() { s.taken.Wait(); close(done) }()
 	select {
 	case <-done:
-	case <-time.After(s.options.Timeout):
+	case <-time.After(min(s.options.Timeout, time.Second)): // nobody reads meanwhile
 	case <-s.ctx.Done():
 	}
 }

@@ -22,13 +22,25 @@ type employee struct {
 	administrator
 	VOEN     string `name:"voen" required:"" placeholder:"10 digits" help:"The organisation."`
 	FIN      string `name:"fin" required:"" placeholder:"7 letters and digits" help:"The employee."`
-	Provider string `required:"" help:"The provider's short name."`
+	Provider string `xor:"whom" required:"" help:"The provider's short name."`
+	All      bool   `xor:"whom" required:"" help:"All providers, also those that join later."`
 }
 
 func (e *employee) set(ctx context.Context, method string) (p cabinet.Permissions, err error) {
-	path := fmt.Sprintf("/v1/admin/organisations/%s/employees/%s/blocks/%s", url.PathEscape(e.VOEN), url.PathEscape(e.FIN), url.PathEscape(e.Provider))
+	path := fmt.Sprintf("/v1/admin/organisations/%s/employees/%s/blocks", url.PathEscape(e.VOEN), url.PathEscape(e.FIN))
+	if !e.All {
+		path += "/" + url.PathEscape(e.Provider)
+	}
 	err = (&client{e.URL, e.Key}).do(ctx, method, path, nil, &p)
 	return p, err
+}
+
+// forWhom tells whom a command was about.
+func (e *employee) forWhom() string {
+	if e.All {
+		return "any provider"
+	}
+	return e.Provider
 }
 
 type blockCommand struct{ employee }
@@ -38,7 +50,7 @@ func (c *blockCommand) Run(ctx context.Context, s streams) error {
 	if _, err := c.set(ctx, http.MethodPut); err != nil {
 		return err
 	}
-	fmt.Fprintf(s.out, "%s of %s may not sign for %s.\n", c.FIN, c.VOEN, c.Provider)
+	fmt.Fprintf(s.out, "%s of %s may not sign for %s.\n", c.FIN, c.VOEN, c.forWhom())
 	return nil
 }
 
@@ -49,7 +61,7 @@ func (c *unblockCommand) Run(ctx context.Context, s streams) error {
 	if _, err := c.set(ctx, http.MethodDelete); err != nil {
 		return err
 	}
-	fmt.Fprintf(s.out, "%s of %s may sign for %s.\n", c.FIN, c.VOEN, c.Provider)
+	fmt.Fprintf(s.out, "%s of %s may sign for %s.\n", c.FIN, c.VOEN, c.forWhom())
 	return nil
 }
 

@@ -210,6 +210,19 @@ func TestBlock(t *testing.T) {
 		manages("unblock")
 		signs(exitOK, "signed by Aysel")
 
+		all := []string{"--voen", string(firstVOEN), "--fin", string(demoFIN(1)), "--all"}
+		if status, _, errors := p.imza(t, append([]string{"block"}, all...)...); status != exitOK {
+			t.Error(errors)
+		}
+		if _, out, _ := p.imza(t, "blocks"); !strings.Contains(out, string(demoFIN(1))+"  all\n") {
+			t.Errorf("blocks: %s", out)
+		}
+		signs(exitRefused, "blocked_by_organisation")
+		if status, _, errors := p.imza(t, append([]string{"unblock"}, all...)...); status != exitOK {
+			t.Error(errors)
+		}
+		signs(exitOK, "signed by Aysel")
+
 		// Under way: the person answers after the block.
 		for len(prompted) > 0 {
 			<-prompted

@@ -1,18 +1,13 @@
 package api
 
 import (
-	"bytes"
 	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"reflect"
 	"regexp"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -55,46 +50,11 @@ type digestGiven struct {
 	Value     octets `json:"value"`
 }
 
-func (w *certificateWanted) UnmarshalJSON(raw []byte) error {
-	type plain certificateWanted // has no such method
-	return within("certificate", decode(raw, (*plain)(w)))
-}
-
-func (d *digestGiven) UnmarshalJSON(raw []byte) error {
-	type plain digestGiven
-	return within("digest", decode(raw, (*plain)(d)))
-}
-
-// within names the fields of an object that is itself a field, which
-// encoding/json does not where a name is unknown.
-func within(field string, err error) error {
-	var refusal *gateway.Refusal
-	if !errors.As(err, &refusal) {
-		return err
-	}
-	if refusal.Field != "body" {
-		field += "." + refusal.Field
-	}
-	return gateway.Invalid(field, refusal.Detail)
-}
-
-// octets are base64 in a string. Left to itself, encoding/json takes a list of
-// numbers for a []byte too.
-type octets []byte
-
-func (o *octets) UnmarshalJSON(raw []byte) (err error) {
-	text := bytes.Trim(raw, `"`)
-	if bytes.IndexByte(raw, '\\') >= 0 { // rare, so that a large document is not copied for it
-		var unquoted string
-		err = json.Unmarshal(raw, &unquoted)
-		text = []byte(unquoted)
-	}
-	if err == nil && raw[0] == '"' {
-		if *o, err = base64.StdEncoding.AppendDecode(octets{}, text); err == nil {
-			return nil
-		}
-	}
-	return &json.UnmarshalTypeError{Value: "value", Type: reflect.TypeFor[octets]()} // the decoder adds whose
+// fields are the names in signatureRequest.
+var fields = map[string]bool{
+	"msisdn": true, "userId": true, "certificate": true, "certificate.type": true, "certificate.voen": true,
+	"digest": true, "digest.algorithm": true, "digest.value": true, "document": true,
+	"text": true, "language": true, "timeout": true,
 }
 
 var (
@@ -118,46 +78,10 @@ func readBody(c echo.Context) ([]byte, error) {
 	return body, nil
 }
 
-// decode reads one JSON object strictly: what is unknown, of the wrong type, or
-// behind it is an error that names the field.
-func decode(body []byte, into any) error {
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(into); err != nil {
-		return badJSON(err)
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return gateway.Invalid("body", "goes on behind the JSON object")
-	}
-	return nil
-}
-
-func badJSON(err error) error {
-	var refusal *gateway.Refusal
-	var wrongType *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &refusal):
-		return refusal
-	case errors.As(err, &wrongType) && wrongType.Type == reflect.TypeFor[octets]():
-		return gateway.Invalid(wrongType.Field, "is not base64 in a string")
-	case errors.As(err, &wrongType) && wrongType.Field != "":
-		return gateway.Invalid(wrongType.Field, "cannot be a JSON "+wrongType.Value)
-	}
-	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-		switch field, err := strconv.Unquote(name); {
-		case err == nil && field == "":
-			return gateway.Invalid("body", "has a field without a name")
-		case err == nil:
-			return gateway.Invalid(field, "is not known")
-		}
-	}
-	return gateway.Invalid("body", "is not a JSON object")
-}
-
 // parse checks the body and turns it into a request.
 func parse(body []byte) (r gateway.Request, err error) {
 	var in signatureRequest
-	if err := decode(body, &in); err != nil {
+	if err := decode(body, fields, &in); err != nil {
 		return r, err
 	}
 	if r.MSISDN, err = simcard.ParseMSISDN(in.MSISDN); err != nil {

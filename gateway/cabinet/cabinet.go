@@ -3,7 +3,6 @@
 package cabinet
 
 import (
-	"context"
 	"database/sql"
 	_ "embed"
 	"errors"
@@ -31,6 +30,8 @@ type Cabinet struct {
 //	GET    /v1/admin/blocks?voen=…                                            all sets that say anything
 //	PUT    /v1/admin/organisations/{voen}/employees/{fin}/blocks/{provider}   block
 //	DELETE /v1/admin/organisations/{voen}/employees/{fin}/blocks/{provider}   unblock
+//	PUT    /v1/admin/organisations/{voen}/employees/{fin}/blocks              block for all, also for who joins later
+//	DELETE /v1/admin/organisations/{voen}/employees/{fin}/blocks              unblock for all
 //	GET    /v1/admin/openapi.yaml                                             their description, without a key
 //
 // A block is in force when its PUT has returned.
@@ -38,10 +39,17 @@ func (b *Cabinet) Mount(e *echo.Echo) {
 	e.GET("/v1/admin/openapi.yaml", func(c echo.Context) error { return c.Blob(http.StatusOK, "application/yaml", openapi) })
 	// By route, not by group: a group would answer a wrong method with 404.
 	key := middleware.KeyAuthWithConfig(middleware.KeyAuthConfig{Validator: b.authenticate, ErrorHandler: noKey})
-	const block = "/v1/admin/organisations/:voen/employees/:fin/blocks/:provider"
+	const all = "/v1/admin/organisations/:voen/employees/:fin/blocks"
+	const one = all + "/:provider"
 	e.GET("/v1/admin/blocks", b.list, key)
-	e.PUT(block, func(c echo.Context) error { return b.set(c, "block", false) }, key)
-	e.DELETE(block, func(c echo.Context) error { return b.set(c, "unblock", true) }, key)
+	for _, way := range []struct {
+		action  string
+		method  func(string, echo.HandlerFunc, ...echo.MiddlewareFunc) *echo.Route
+		allowed bool
+	}{{"block", e.PUT, false}, {"unblock", e.DELETE, true}} {
+		way.method(one, func(c echo.Context) error { return b.setOne(c, way.action, way.allowed) }, key)
+		way.method(all, func(c echo.Context) error { return b.setAll(c, way.action+" all", way.allowed) }, key)
+	}
 }
 
 const administratorOf = "administrator"
@@ -104,48 +112,67 @@ func (b *Cabinet) list(c echo.Context) error {
 	return c.JSON(http.StatusOK, all)
 }
 
-// set blocks one employee for one provider, or lets them sign again.
-func (b *Cabinet) set(c echo.Context, action string, allowed bool) error {
-	ctx := c.Request().Context()
-	employee, provider, err := b.subject(ctx, c)
+// setOne blocks an employee for one provider, or lets them sign again.
+func (b *Cabinet) setOne(c echo.Context, action string, allowed bool) error {
+	e, err := b.employee(c)
 	if err != nil {
 		return err
 	}
+	p, err := policy.ParseProvider(c.Param("provider"))
+	if err != nil {
+		return gateway.Invalid("provider", "a provider's short name")
+	}
+	if _, err := b.Registry.ProviderName(c.Request().Context(), p); err != nil {
+		return notFound(err)
+	}
+	return b.save(c, e, action, e.String()+" "+string(p), func(s policy.Set) policy.Set { return s.With(p, allowed) })
+}
+
+// setAll blocks an employee for all providers, without exception, or for none.
+func (b *Cabinet) setAll(c echo.Context, action string, allowed bool) error {
+	e, err := b.employee(c)
+	if err != nil {
+		return err
+	}
+	return b.save(c, e, action, e.String(), func(s policy.Set) policy.Set {
+		s.BlockAll, s.Exceptions = !allowed, nil
+		return s
+	})
+}
+
+// employee reads whom a request is about. All that it names must be on record:
+// a block with a slip of the pen in it would protect nobody.
+func (b *Cabinet) employee(c echo.Context) (e policy.Employee, err error) {
+	if e.VOEN, err = policy.ParseVOEN(c.Param("voen")); err != nil {
+		return e, gateway.Invalid("voen", "ten digits")
+	}
+	if e.FIN, err = policy.ParseFIN(c.Param("fin")); err != nil {
+		return e, gateway.Invalid("fin", "seven digits and capital letters, without I and O")
+	}
+	return e, notFound(b.Registry.HasEmployee(c.Request().Context(), e))
+}
+
+// notFound makes a refusal of what is not on record.
+func notFound(err error) error {
+	if errors.Is(err, registry.ErrUnknown) {
+		return &gateway.Refusal{Code: gateway.NotFound, Detail: err.Error()}
+	}
+	return err
+}
+
+// save changes a permission set and the audit log together.
+func (b *Cabinet) save(c echo.Context, e policy.Employee, action, subject string, change func(policy.Set) policy.Set) error {
+	ctx := c.Request().Context()
 	actor, _ := c.Get(administratorOf).(string)
-	saved, err := b.Permissions.Save(ctx, employee,
-		func(s policy.Set) policy.Set { return s.With(provider, allowed) },
-		func(tx *sql.Tx, before, after policy.Set) error {
-			return registry.Audit(ctx, tx, registry.Change{
-				Actor: actor, Action: action, Subject: employee.String() + " " + string(provider),
-				Before: permissions(employee, before), After: permissions(employee, after),
-			})
-		})
+	saved, err := b.Permissions.Save(ctx, e, change, func(tx *sql.Tx, before, after policy.Set) error {
+		return registry.Audit(ctx, tx, registry.Change{Actor: actor, Action: action, Subject: subject,
+			Before: permissions(e, before), After: permissions(e, after)})
+	})
 	if errors.Is(err, policy.ErrUnavailable) {
 		return &gateway.Refusal{Code: gateway.PolicyUnavailable, Detail: "not certain to be in force: save it again", Cause: err}
 	}
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, permissions(employee, saved))
-}
-
-// subject reads whom and for which provider a request is about. All of it must
-// be on record: a block with a slip of the pen in it would protect nobody.
-func (b *Cabinet) subject(ctx context.Context, c echo.Context) (e policy.Employee, p policy.Provider, err error) {
-	if e.VOEN, err = policy.ParseVOEN(c.Param("voen")); err != nil {
-		return e, p, gateway.Invalid("voen", "ten digits")
-	}
-	if e.FIN, err = policy.ParseFIN(c.Param("fin")); err != nil {
-		return e, p, gateway.Invalid("fin", "seven digits and capital letters, without I and O")
-	}
-	if p, err = policy.ParseProvider(c.Param("provider")); err != nil {
-		return e, p, gateway.Invalid("provider", "a provider's short name")
-	}
-	if err = b.Registry.HasEmployee(ctx, e); err == nil {
-		_, err = b.Registry.ProviderName(ctx, p)
-	}
-	if errors.Is(err, registry.ErrUnknown) {
-		err = &gateway.Refusal{Code: gateway.NotFound, Detail: err.Error()}
-	}
-	return e, p, err
+	return c.JSON(http.StatusOK, permissions(e, saved))
 }

@@ -80,7 +80,7 @@ func (r *Registry) Subscriber(ctx context.Context, m simcard.MSISDN, userID stri
 		return s, fmt.Errorf("registry: %w", err)
 	}
 	if !hmac.Equal(hash, r.hashUserID(m, userID)) {
-		return s, gateway.ErrNoSubscriber
+		return gateway.Subscriber{}, gateway.ErrNoSubscriber
 	}
 	rows, err := r.db.QueryContext(ctx, certificateColumns+` WHERE iccid = $1 ORDER BY card_key, serial`, s.ICCID)
 	if err != nil {

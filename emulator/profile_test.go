@@ -1,0 +1,305 @@
+package emulator
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+
+	"imza/simcard"
+	"imza/simcard/applet"
+	"imza/simcard/ota"
+)
+
+const cardNumber = "899940100000000001"
+
+func iccid(t testing.TB, digits string) simcard.ICCID {
+	t.Helper()
+	n, err := simcard.NewICCID(digits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// full is a profile with something in every field.
+func full(t testing.TB) *Profile {
+	t.Helper()
+	_, ed, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := NewProfile(iccid(t, cardNumber), testKeys, testPIN1, testPIN2, testPUK)
+	for number, key := range []crypto.Signer{testP256(), testP384(), testRSA(), ed} {
+		public, err := p.AddKey(byte(number+1), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.SetCertificate(byte(number+1), issue(public)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.Counter, p.Reference, p.Fault = ota.MaxCounter-1, 0xFE, AnotherDigest
+	p.PIN1.Tries, p.PIN2.Tries, p.PUK.Tries = 2, 1, 7
+	return p
+}
+
+func TestProfileSurvivesJSON(t *testing.T) {
+	p := full(t)
+	raw, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back := parse(t, raw)
+	// The parsed keys are not stored; they come back from what is.
+	for i := range p.Keys {
+		before, err := p.Keys[i].private()
+		if err != nil {
+			t.Fatal(err)
+		}
+		after, err := back.Keys[i].private()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !before.(interface{ Equal(crypto.PrivateKey) bool }).Equal(after) {
+			t.Errorf("key %d comes back as another", p.Keys[i].Number)
+		}
+		p.Keys[i].signer, back.Keys[i].signer = nil, nil
+	}
+	if !reflect.DeepEqual(p, back) {
+		t.Errorf("%+v\ncomes back as\n%+v", p, back)
+	}
+}
+
+func TestDamagedKeysDoNotSign(t *testing.T) {
+	for name, private := range map[string][]byte{"nothing": nil, "no key": {0x30, 0x00}, "a key that only agrees on others": x25519PKCS8} {
+		c := newCard(t, nil)
+		c.profile.Keys[0].Private, c.profile.Keys[0].signer = private, nil
+		x := &terminal{TB: t, card: c}
+		x.sign(c.segments(t, challenge()), testPIN2)
+		if a := x.answer(c); a.Result != applet.KeyUnknown || len(a.Signature) > 0 {
+			t.Errorf("%s: %s", name, a.Result)
+		}
+	}
+	if _, err := new(Profile).AddKey(1, badSigner{}); err == nil {
+		t.Error("a key that cannot be stored was put on the card")
+	}
+}
+
+// x25519PKCS8 is RFC 8410's form of a key that does not sign.
+var x25519PKCS8 = append([]byte{0x30, 0x2E, 2, 1, 0, 0x30, 5, 6, 3, 0x2B, 0x65, 0x6E, 4, 0x22, 4, 0x20}, make([]byte, 32)...)
+
+type badSigner struct{ crypto.Signer }
+
+func TestCardNeedsKeysOfAES128(t *testing.T) {
+	for _, keys := range []ota.Keys{{}, {KIc: testKeys.KIc}, {KID: testKeys.KID}, {KIc: make([]byte, 8), KID: make([]byte, 8)}} {
+		p := NewProfile(iccid(t, cardNumber), keys, testPIN1, testPIN2, testPUK)
+		if _, err := NewSIM(p, func(*Profile) error { return nil }); err == nil {
+			t.Errorf("a card with KIc of %d octets and KID of %d", len(keys.KIc), len(keys.KID))
+		}
+	}
+}
+
+func TestShelfGivesBackWhatItGot(t *testing.T) {
+	shelf := Shelf{filepath.Join(t.TempDir(), "kartlar", "1")} // made by the first Put
+	p := full(t)
+	if _, err := shelf.Get(p.ICCID); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a card that is not there: %v", err)
+	}
+	for range 2 { // the second replaces the first
+		p.Counter++
+		if err := shelf.Put(p); err != nil {
+			t.Fatal(err)
+		}
+		back, err := shelf.Get(p.ICCID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, _ := json.Marshal(p)
+		if got, _ := json.Marshal(back); string(got) != string(want) {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
+// PINs, OTA keys and private keys are the owner's alone.
+func TestShelfIsTheOwnersAlone(t *testing.T) {
+	shelf := Shelf{filepath.Join(t.TempDir(), "cards")}
+	if err := shelf.Put(full(t)); err != nil {
+		t.Fatal(err)
+	}
+	modes := map[string]fs.FileMode{}
+	if err := filepath.WalkDir(shelf.Dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		modes[filepath.Base(path)] = info.Mode().Perm()
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]fs.FileMode{"cards": 0o700, string(iccid(t, cardNumber)) + ".json": 0o600}
+	if !reflect.DeepEqual(modes, want) {
+		t.Errorf("modes are %v, want %v", modes, want)
+	}
+}
+
+func TestCrashDuringAPutDoesNoHarm(t *testing.T) {
+	shelf := Shelf{t.TempDir()}
+	p := full(t)
+	if err := shelf.Put(p); err != nil {
+		t.Fatal(err)
+	}
+	next := shelf.path(p.ICCID) + ".next"
+	for _, left := range []string{"", `{"ICCID":`, strings.Repeat("x", 100_000)} {
+		if err := os.WriteFile(next, []byte(left), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		back, err := shelf.Get(p.ICCID)
+		if err != nil || back.Counter != p.Counter {
+			t.Fatalf("%v", err)
+		}
+		back.Counter--
+		if err := shelf.Put(back); err != nil {
+			t.Fatal(err)
+		}
+		if p, err = shelf.Get(p.ICCID); err != nil || p.Counter != back.Counter {
+			t.Fatalf("%v", err)
+		}
+		if _, err := os.Stat(next); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the half-written file stays: %v", err)
+		}
+	}
+}
+
+func TestFileOfAnotherCardIsRefused(t *testing.T) {
+	shelf := Shelf{t.TempDir()}
+	p := full(t)
+	if err := shelf.Put(p); err != nil {
+		t.Fatal(err)
+	}
+	other := iccid(t, "899940100000000002")
+	if err := os.Rename(shelf.path(p.ICCID), shelf.path(other)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := shelf.Get(other); err == nil {
+		t.Errorf("card %s for %s", got.ICCID, other)
+	}
+	for name, text := range map[string]string{"empty": "", "cut off": `{"ICCID":"8999`, "another kind": `[]`, "nothing in it": `{}`} {
+		if err := os.WriteFile(shelf.path(other), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := shelf.Get(other); err == nil {
+			t.Errorf("a file that is %s was read", name)
+		} else if strings.Contains(err.Error(), testPIN2) {
+			t.Errorf("the PIN is in an error: %v", err)
+		}
+	}
+}
+
+// A card on a shelf that cannot take it does not sign: its memory fails.
+func TestCardOnALostShelfDoesNotSign(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	shelf := Shelf{filepath.Join(file, "cards")}
+	c := newCard(t, nil)
+	if err := shelf.Put(c.profile); err == nil {
+		t.Fatal("stored below a file")
+	}
+	sim, err := NewSIM(c.profile, shelf.Put)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &terminal{TB: t, card: sim}
+	if sw := x.envelope(deliver(t, c.segments(t, challenge())[0])); sw != simcard.SWTechnical {
+		t.Errorf("%s, want 6F00", sw)
+	}
+	x.idle()
+}
+
+// A card lives on its shelf through many starts.
+func TestCardOnAShelf(t *testing.T) {
+	shelf := Shelf{t.TempDir()}
+	c := newCard(t, nil)
+	if err := shelf.Put(c.profile); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		p, err := shelf.Get(iccid(t, cardNumber))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sim, err := NewSIM(p, shelf.Put)
+		if err != nil {
+			t.Fatal(err)
+		}
+		(&terminal{TB: t, card: sim}).signs(c)
+	}
+	if p, err := shelf.Get(iccid(t, cardNumber)); err != nil || p.Counter != c.counter || p.Reference != 3 {
+		t.Errorf("%v %v", p.Counter, err)
+	}
+}
+
+func TestCardsOnOneShelfDoNotMeet(t *testing.T) {
+	shelf := Shelf{t.TempDir()}
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			number, err := simcard.NewICCID(fmt.Sprintf("8999401000000001%02d", i))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			p := NewProfile(number, testKeys, testPIN1, testPIN2, testPUK)
+			for counter := range uint64(50) {
+				p.Counter = counter
+				if err := shelf.Put(p); err != nil {
+					t.Error(err)
+				}
+				if back, err := shelf.Get(number); err != nil || back.Counter != counter {
+					t.Errorf("%+v %v", back, err)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+func TestRSAPoolGivesEachKeyOnce(t *testing.T) {
+	pool := NewRSAPool(2)
+	first, err := pool.Take()
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := pool.Take()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.(*rsa.PrivateKey).Equal(second) || first.(*rsa.PrivateKey).N.BitLen() != 2048 {
+		t.Error("not two keys of 2048 bits")
+	}
+	if _, err := pool.Take(); err == nil {
+		t.Error("a third key out of a pool of two")
+	}
+	a, err := NewP256()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := NewP256(); err != nil || a.(*ecdsa.PrivateKey).Equal(b) {
+		t.Errorf("the same P-256 key twice, or %v", err)
+	}
+}

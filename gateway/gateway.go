@@ -94,8 +94,9 @@ const (
 	sweepEvery     = 200 * time.Millisecond
 	drainEvery     = 100 * time.Millisecond
 	reconcileEvery = 30 * time.Second
-	// redisPatience is how long one step may wait for Redis.
-	redisPatience = time.Second
+	// redisPatience is how long one step may wait for Redis: a provider is to be
+	// told within a second, all else included.
+	redisPatience = 800 * time.Millisecond
 )
 
 // Run does the standing work until the context ends: it ends what is past its

@@ -19,9 +19,9 @@ func OpenRedis(url string) (*redis.Client, error) {
 		return nil, fmt.Errorf("gateway: redis address: %w", err)
 	}
 	options.ContextTimeoutEnabled = true
-	options.DialTimeout = redisPatience / 4
-	options.ReadTimeout = redisPatience / 4
-	options.WriteTimeout = redisPatience / 4
+	options.DialTimeout = redisPatience / 3
+	options.ReadTimeout = redisPatience / 3
+	options.WriteTimeout = redisPatience / 3
 	options.PoolTimeout = redisPatience / 2
 	options.MaxRetries = 1
 	options.MinRetryBackoff = 5 * time.Millisecond

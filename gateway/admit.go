@@ -118,6 +118,9 @@ func (g *Gateway) Admit(ctx context.Context, r Request) (*Transaction, error) {
 }
 
 func (g *Gateway) admit(ctx context.Context, r Request) (*Transaction, error) {
+	// One budget for all of it, so that the provider is told in time.
+	ctx, cancel := context.WithTimeout(ctx, redisPatience)
+	defer cancel()
 	t, err := g.prepare(ctx, r)
 	if err != nil {
 		// A repeated request gets its first answer, whatever changed since.
@@ -307,7 +310,8 @@ func (g *Gateway) runAdmit(ctx context.Context, t *Transaction, r Request) ([]st
 		keyJournal, keyPrompts(t.MSISDN), keyWrongUserID(r.Provider, t.MSISDN), idempotency,
 	}
 	// A client that goes away must not leave it open whether the script ran.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), redisPatience)
+	deadline, _ := ctx.Deadline()
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
 	defer cancel()
 	return stringsOf(admit.Run(ctx, g.redis, keys,
 		t.ID, string(t.Provider), r.Timeout.Milliseconds(), data, entry,

@@ -258,7 +258,11 @@ func (g *Gateway) Cancel(ctx context.Context, p policy.Provider, id string) (*Tr
 	if err != nil || t.State.Final() {
 		return t, err
 	}
-	if _, err := g.finish(ctx, t, outcome{state: CancelledByProvider}); err != nil {
+	_, err = g.finish(ctx, t, outcome{state: CancelledByProvider})
+	if errors.Is(err, errGone) {
+		return t, nil // lost with Redis: no signature comes of it
+	}
+	if err != nil {
 		return nil, unavailable(Unavailable, err)
 	}
 	return g.Get(ctx, p, id, 0)

@@ -93,9 +93,9 @@ func (r *Record) change(ctx context.Context, e Employee, change func(Set) Set, a
 		return Set{}, err
 	}
 	after := change(before)
+	before.Version-- // it was read after it was raised
 	if after.BlockAll == before.BlockAll && slices.Equal(after.Exceptions, before.Exceptions) {
-		before.Version--
-		return before, nil // rolled back: nothing changed, and the version says so
+		return before, nil // rolled back: nothing changed
 	}
 	if err := replace(ctx, tx, e, after); err != nil {
 		return Set{}, err

@@ -58,7 +58,8 @@ func (a *API) ready(c echo.Context) error {
 	ctx, cancel := context.WithTimeout(c.Request().Context(), time.Second)
 	defer cancel()
 	if err := a.Gateway.Ready(ctx); err != nil {
-		return c.String(http.StatusServiceUnavailable, "not ready: "+err.Error()+"\n")
+		a.Log.Warn("not ready", "err", err)
+		return c.String(http.StatusServiceUnavailable, "not ready\n")
 	}
 	return c.String(http.StatusOK, "ready\n")
 }

@@ -68,8 +68,11 @@ func (a *API) ocsp(c echo.Context, request []byte) error {
 	answer, err := a.Authority.OCSP(request, func(serial *big.Int) (*pki.Revoked, error) {
 		return a.Registry.RevokedSerial(ctx, serial)
 	}, time.Now().UTC().Truncate(time.Second))
-	if err != nil && answer == nil {
-		return err
+	if err != nil {
+		if answer == nil {
+			return err
+		}
+		a.Log.Error("OCSP could not answer", "err", err) // the answer says as much as RFC 6960 has words for
 	}
 	return c.Blob(http.StatusOK, "application/ocsp-response", answer)
 }

@@ -1,12 +1,15 @@
 package api_test
 
 import (
+	"bytes"
 	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/ocsp"
 
 	"imza/gateway"
 	"imza/gateway/gatewaytest"
@@ -71,6 +74,7 @@ func serviceAgain(t *testing.T, s *gatewaytest.Stack, key string, who *gatewayte
 }
 
 func TestRedisKilled(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	server := redistest.Start(t)
 	s := gatewaytest.Start(t, server.Addr)
 	key := s.Provider(t, "bank", registry.NewProviderKey())
@@ -103,6 +107,7 @@ func TestRedisKilled(t *testing.T) {
 // A Redis that does not answer is harder than one that is gone: nothing fails,
 // and each step has to give it up for itself.
 func TestRedisHangs(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	link := newLink(t, redistest.Start(t).Addr)
 	s := gatewaytest.Start(t, link.Addr())
 	key := s.Provider(t, "bank", registry.NewProviderKey())
@@ -112,13 +117,56 @@ func TestRedisHangs(t *testing.T) {
 	hold.Prompted(t)
 
 	link.hang.Store(true)
-	refusedWithin(t, time.Second, s, key, id, who)
+	refusedWithin(t, 2*time.Second, s, key, id, who)
 	link.hang.Store(false)
 	serviceAgain(t, s, key, who)
 	hold.Open() // Redis kept it
 	if got := s.End(t, key, id); got.Status != "signed" {
 		t.Errorf("what was under way ended as %s", got.Status)
 	}
+}
+
+// Without the record nobody is admitted either, and what nobody foresaw is
+// "internal" outside.
+func TestRecordAway(t *testing.T) {
+	s := gatewaytest.Start(t, redistest.Start(t).Addr)
+	key := s.Provider(t, "bank", registry.NewProviderKey())
+	who := s.Enrol(t, gatewaytest.Person{})
+	signed := s.End(t, key, s.Ask(t, key, who.Request()).ID)
+	pushed := s.SubmittedAll()
+	request, err := ocsp.CreateRequest(who.Certificates[0].X509, s.Authority.Issuing, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rename := func(from, to string) {
+		t.Helper()
+		if _, err := s.DB.ExecContext(t.Context(), `ALTER TABLE `+from+` RENAME TO `+to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rename("certificates", "mislaid")
+	s.Do(t, post, signatures, key, who.Request()).Refused(t, http.StatusServiceUnavailable, "policy_unavailable")
+	s.Do(t, "GET", signatures+"/"+signed.ID, key, nil).Refused(t, http.StatusInternalServerError, "internal")
+	s.Do(t, "GET", "/pki/issuing.crl", "", nil).Refused(t, http.StatusInternalServerError, "internal")
+	a := s.Do(t, "POST", "/pki/ocsp", "", request, "Content-Type", "application/ocsp-request")
+	if !bytes.Equal(a.Body, ocsp.TryLaterErrorResponse) {
+		t.Errorf("OCSP answers %x", a.Body)
+	}
+	if n := bytes.Count(s.Said(), []byte("no such table: certificates")); n != 4 {
+		t.Errorf("the log tells of %d failures, of 4", n)
+	}
+	rename("mislaid", "certificates")
+
+	rename("providers", "mislaid")
+	p := s.Do(t, post, signatures, key, who.Request()).Refused(t, http.StatusInternalServerError, "internal")
+	if p.Detail != "" {
+		t.Errorf("it was told %q", p.Detail)
+	}
+	rename("mislaid", "providers")
+	if n := s.SubmittedAll() - pushed; n != 0 {
+		t.Errorf("%d messages went to the operator", n)
+	}
+	s.End(t, key, s.Ask(t, key, who.Request()).ID)
 }
 
 // onRecord waits until the journal in SQL has a transaction with that state.

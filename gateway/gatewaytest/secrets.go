@@ -59,8 +59,7 @@ func (s *secrets) check(t testing.TB) {
 	}
 }
 
-// Said is all that was logged and answered so far, and Secrets are those in
-// some text: keys, User IDs and PINs that this stack has seen.
+// Said is all that was logged and answered so far.
 func (s *Stack) Said() []byte {
 	s.secrets.mu.Lock()
 	defer s.secrets.mu.Unlock()

@@ -14,6 +14,7 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"io"
 	"log/slog"
@@ -89,7 +90,7 @@ func Start(t testing.TB, redisAddr string) *Stack {
 	s := &Stack{masterKey: make([]byte, 16), AdminKey: registry.NewAdminKey()}
 	rand.Read(s.masterKey)
 	s.log = slog.New(slog.NewTextHandler(&s.secrets, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	s.secrets.add(s.AdminKey)
+	s.secrets.add(s.AdminKey, hex.EncodeToString(s.masterKey))
 	s.openRecord(t)
 	must(t, s.openRedis(t, redisAddr))
 

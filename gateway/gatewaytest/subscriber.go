@@ -3,6 +3,7 @@ package gatewaytest
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"sync"
 	"testing"
@@ -52,11 +53,11 @@ func (s *Stack) Enrol(t testing.TB, p Person) *Subscriber {
 		UserID: fmt.Sprintf("%06d", 730000+n),
 		FIN:    policy.FIN(fmt.Sprintf("7TST%03d", n)),
 	}
-	s.secrets.add(who.UserID, pin1, pin2, puk)
 	iccid, err := simcard.NewICCID(fmt.Sprintf("899940155%09d", n))
 	must(t, err)
 	keys, err := ota.DeriveKeys(s.masterKey, string(iccid))
 	must(t, err)
+	s.secrets.add(who.UserID, pin1, pin2, puk, hex.EncodeToString(keys.KIc), hex.EncodeToString(keys.KID))
 	card := emulator.NewProfile(iccid, keys, pin1, pin2, puk)
 	wanted := p.Certificates
 	if wanted == nil {

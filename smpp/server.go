@@ -2,9 +2,7 @@ package smpp
 
 import (
 	"bufio"
-	"context"
 	"errors"
-	"fmt"
 	"net"
 	"sync"
 	"time"
@@ -164,40 +162,4 @@ func (v *Server) judge(p PDU) (BindRequest, PDU) {
 		answer.Status = v.Authenticate(request)
 	}
 	return request, answer
-}
-
-// Bind dials nothing: it binds a connection that is there, as a transceiver.
-func Bind(ctx context.Context, conn net.Conn, request BindRequest, options Options) (*Session, error) {
-	options = options.withDefaults()
-	deadline := time.Now().Add(options.Timeout)
-	if at, ok := ctx.Deadline(); ok && at.Before(deadline) {
-		deadline = at
-	}
-	if err := conn.SetDeadline(deadline); err != nil {
-		return nil, err
-	}
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	defer stop()
-	request.InterfaceVersion = interfaceVersion
-	bind := PDU{Command: BindTransceiver, Sequence: 1, Body: request.Append(nil)}
-	if _, err := conn.Write(bind.Append(nil)); err != nil {
-		return nil, fmt.Errorf("smpp: bind: %w", err)
-	}
-	reader := bufio.NewReader(conn)
-	for {
-		p, err := ReadPDU(reader, maxPDUUnbound)
-		if err != nil {
-			return nil, fmt.Errorf("smpp: bind: %w", err)
-		}
-		if p.Sequence != bind.Sequence || (p.Command != BindTransceiverResp && p.Command != GenericNack) {
-			continue // nothing else is due before the response
-		}
-		if _, err := answered(p); err != nil {
-			return nil, fmt.Errorf("smpp: bind: %w", err)
-		}
-		if err := conn.SetDeadline(time.Time{}); err != nil {
-			return nil, err
-		}
-		return newSession(conn, reader, options, BindTransceiver, BindRequest{}), nil
-	}
 }

@@ -3,7 +3,6 @@ package emulator
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -261,14 +260,4 @@ func (c *SMSC) anyBound() (*smpp.Session, <-chan struct{}) {
 		return nil, c.rebind
 	}
 	return c.bound[rand.IntN(len(c.bound))], c.rebind
-}
-
-// Line finds a number's line.
-func (c *SMSC) Line(m simcard.MSISDN) (*Line, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if l := c.lines[m.Digits()]; l != nil {
-		return l, nil
-	}
-	return nil, fmt.Errorf("emulator: no line %s", m)
 }

@@ -3,7 +3,8 @@
 // is verified, and released.
 //
 //	admit.go        the request against record, policy and limits; the transaction is made
-//	challenge.go    the challenge as a secured short message, and the operator's receipts
+//	challenge.go    the challenge as a secured short message
+//	receipt.go      what the operator says became of it
 //	answer.go       what the telephone sends, down to the verified signature
 //	finish.go       the one step in which a transaction ends
 //	journal.go      from Redis into the lasting record

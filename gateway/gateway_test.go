@@ -629,3 +629,25 @@ func TestEndsInTheStreamAreNotLost(t *testing.T) {
 		}
 	}
 }
+
+// A receipt with a state of the operator's own, faster than the response, says
+// nothing against a challenge that went out.
+func TestEarlyReceiptOfUnknownState(t *testing.T) {
+	o := newOperator(t)
+	o.onSubmit = func(ctx context.Context, s *smpp.Session, m *smpp.ShortMessage, id string) (string, smpp.Status) {
+		receipt := smpp.NewReceipt(m, smpp.Receipt{MessageID: id, State: 42}, time.Now(), time.Now())
+		if err := s.Deliver(ctx, receipt); err != nil {
+			t.Error(err)
+		}
+		o.submitted <- m
+		return id, smpp.StatusOK
+	}
+	o.listen()
+	w := newWorldWith(t, redistest.Start(t).Addr, o)
+	p := w.enrol(1)
+	tx := w.admit(p, time.Minute)
+	w.operator.mustDeliver(p.number, p.answer(o.next())...)
+	if state := w.state(tx.ID, 10*time.Second); state != gateway.Signed {
+		t.Errorf("%s", state)
+	}
+}

@@ -371,3 +371,19 @@ func TestRedisEmptiedDuringASave(t *testing.T) {
 		}
 	})
 }
+
+// A server that keeps its run id to itself is not believed in anything.
+func TestServerWithoutRunIDIsRefused(t *testing.T) {
+	server := redistest.Start(t)
+	s := openStore(t, server.Addr)
+	ctx := t.Context()
+	if err := s.Redis.Do(ctx, "ACL", "SETUSER", "gateway", "on", "nopass", "~*", "&*", "+@all", "-info").Err(); err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(&redis.Options{Addr: server.Addr, Username: "gateway", Password: "x", MaxRetries: -1, DialerRetries: 1, OnConnect: OpenEpoch})
+	t.Cleanup(func() { client.Close() })
+	s.Redis = client
+	if ok, err := s.admitted(ctx, "bank"); ok || err == nil {
+		t.Errorf("%t %v", ok, err)
+	}
+}

@@ -56,18 +56,23 @@ const keyEpoch = "imza:epoch"
 
 var runID = regexp.MustCompile(`(?m)^run_id:([0-9a-f]+)`)
 
-// OpenEpoch is for a Redis client's OnConnect.
+// noServerInfo is how the embedded Redis, and no other, answers INFO server.
+const noServerInfo = "section (server) is not supported"
+
+// OpenEpoch is for a Redis client's OnConnect. A server that does not tell its
+// run id is not spoken to: after a restart nothing would tell old sets from new.
 func OpenEpoch(ctx context.Context, conn *redis.Conn) error {
 	info, err := conn.Info(ctx, "server").Result()
-	var reply redis.Error
-	if err != nil && !errors.As(err, &reply) {
-		return err
+	match := runID.FindStringSubmatch(info)
+	switch {
+	case err != nil && err.Error() == noServerInfo:
+		match = []string{"", "embedded"} // it has no dump to come back from either
+	case err != nil:
+		return fmt.Errorf("policy: the epoch: %w", err)
+	case match == nil:
+		return errors.New("policy: the epoch: INFO server tells no run_id")
 	}
-	id := "embedded" // which has neither a run id nor a dump to come back from
-	if match := runID.FindStringSubmatch(info); match != nil {
-		id = match[1]
-	}
-	return conn.Set(ctx, keyEpoch, id, 0).Err()
+	return conn.Set(ctx, keyEpoch, match[1], 0).Err()
 }
 
 // SetKey is where the set of an employee is in Redis, for scripts that use Lua.

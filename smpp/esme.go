@@ -34,9 +34,13 @@ const (
 	lastBackoff  = 5 * time.Second
 )
 
-func backoff(attempt int) time.Duration {
+// pause is the backoff after a failed attempt, cut short if the context ends.
+func pause(ctx context.Context, attempt int) {
 	d := min(firstBackoff<<min(attempt, 10), lastBackoff)
-	return d/2 + rand.N(d/2)
+	select {
+	case <-time.After(d/2 + rand.N(d/2)):
+	case <-ctx.Done():
+	}
 }
 
 // Run keeps the session up until the context ends, then unbinds.
@@ -45,10 +49,7 @@ func (e *ESME) Run(ctx context.Context) {
 		s, err := e.connect(ctx)
 		if err != nil {
 			e.Log.Warn("smpp: no bind", "smsc", e.Addr, "err", err)
-			select {
-			case <-time.After(backoff(attempt)):
-			case <-ctx.Done():
-			}
+			pause(ctx, attempt)
 			continue
 		}
 		began := time.Now()
@@ -63,10 +64,7 @@ func (e *ESME) Run(ctx context.Context) {
 				attempt = -1
 				continue
 			}
-			select {
-			case <-time.After(backoff(attempt)):
-			case <-ctx.Done():
-			}
+			pause(ctx, attempt)
 		case <-ctx.Done():
 			e.set(nil)
 			_ = s.Close() // it has ended in either case
@@ -199,9 +197,7 @@ func (e *ESME) Submit(ctx context.Context, turn func() error, messages ...*Short
 		default:
 			return nil, err
 		}
-		select {
-		case <-time.After(backoff(attempt)):
-		case <-ctx.Done():
+		if pause(ctx, attempt); ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 	}

@@ -90,7 +90,9 @@ func ParseReceipt(m *ShortMessage) (r Receipt, err error) {
 		return Receipt{}, errors.New("smpp: a receipt without the message's id")
 	}
 	if state, ok := m.TLVs.Get(TagMessageState); ok && len(state) == 1 {
-		r.State = State(state[0])
+		if r.State = State(state[0]); stateText[r.State] == "" {
+			r.State = Unknown // an operator's own
+		}
 		return r, nil
 	}
 	match := receiptStat.FindSubmatch(text)

@@ -158,6 +158,10 @@ func TestReceipts(t *testing.T) {
 	if r, err := ParseReceipt(half); err != nil || r != (Receipt{"7", Undeliverable}) {
 		t.Errorf("%+v %v", r, err)
 	}
+	own := &ShortMessage{ESMClass: 4, TLVs: TLVs(nil).Add(TagReceiptedMessageID, []byte("7\x00")).Add(TagMessageState, []byte{42})}
+	if r, err := ParseReceipt(own); err != nil || r != (Receipt{"7", Unknown}) {
+		t.Errorf("%+v %v", r, err)
+	}
 	for _, bad := range []string{"", "id:1", "stat:DELIVRD", "id:1 stat:NOSUCHS", "text:id:1 stat:DELIVRD"} {
 		if r, err := ParseReceipt(&ShortMessage{ESMClass: 4, Message: []byte(bad)}); err == nil {
 			t.Errorf("%q was read as %+v", bad, r)

@@ -3,7 +3,7 @@
 GO ?= go
 FUZZTIME ?= 20s
 
-.PHONY: run build test lint fuzz bench deps
+.PHONY: run build test lint fuzz bench deps debian
 
 run: build ## everything in one process, on the folder data/
 	bin/imza up
@@ -31,5 +31,12 @@ fuzz: ## every fuzz target for FUZZTIME
 bench: ## every benchmark; pki/cms sets the bare ECDSA check beside the verifier
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
-deps: ## what tests need from Debian
-	@.ci/deps redis-server:redis-server gcc:build-essential openssl:openssl tshark:tshark curl:curl
+deps: debian smpp/testdata/peers/node_modules/.package-lock.json ## what tests need from Debian and npm
+
+debian:
+	@.ci/deps redis-server:redis-server gcc:build-essential openssl:openssl tshark:tshark curl:curl \
+		/usr/sbin/bearerbox:kannel node:nodejs npm:npm /usr/share/perl5/Net/SMPP.pm:libnet-smpp-perl
+
+# npm writes this file last.
+smpp/testdata/peers/node_modules/.package-lock.json: smpp/testdata/peers/package-lock.json | debian
+	@cd $(<D) && npm ci

@@ -31,7 +31,7 @@ type network struct {
 func newNetwork(t testing.TB, l Line, p Person) *network {
 	t.Helper()
 	n := &network{card: newCard(t, nil)}
-	n.SMSC = NewSMSC(func(id string) (string, bool) { return password, id == "imza" }, slog.New(slog.DiscardHandler))
+	n.SMSC = NewSMSC(func(id string) (smpp.Account, bool) { return smpp.Account{Password: password}, id == "imza" }, slog.New(slog.DiscardHandler))
 	if p.PIN2 == "" {
 		p = Person{PIN2: testPIN2, Behaviour: Signs}
 	}
@@ -84,7 +84,7 @@ func (n *network) dial(t testing.TB, request smpp.BindRequest, handle smpp.Handl
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), wait)
 	defer cancel()
-	s, err := smpp.Bind(ctx, conn, request, smpp.Options{Handler: handle})
+	s, err := smpp.Bind(ctx, conn, smpp.BindTransceiver, request, smpp.Options{Handler: handle})
 	if err != nil {
 		conn.Close()
 	}

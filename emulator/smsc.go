@@ -21,9 +21,7 @@ import (
 // delivers to the handset that has the number, sends receipts, and brings what
 // handsets send to those who are bound, again and again until it is taken.
 type SMSC struct {
-	// Password of a system_id; ok is false if it may not bind.
-	Password func(systemID string) (password string, ok bool)
-	Log      *slog.Logger
+	Log *slog.Logger
 
 	server  smpp.Server
 	ids     atomic.Uint64
@@ -33,15 +31,19 @@ type SMSC struct {
 
 	mu     sync.Mutex
 	lines  map[string]*Line // by digits of the number
-	bound  []*smpp.Session
-	rebind chan struct{} // closed when somebody binds
+	bound  []*smpp.Session  // those that receive
+	rebind chan struct{}    // closed when somebody binds
 }
 
 // Line is a number: the handset that has it, and what the network does to it.
 type Line struct {
 	MSISDN  simcard.MSISDN
 	Handset *Handset
-	// Off: the handset is switched off, and its messages are undeliverable.
+	// Operator is the system_id that what the handset sends goes to; empty is
+	// whoever is bound.
+	Operator string
+	// Off: the handset is switched off, and its messages are undeliverable since
+	// it is absent.
 	Off bool
 	// Scramble: what the handset sends comes out of order, and twice.
 	Scramble bool
@@ -53,17 +55,17 @@ type Line struct {
 // scrambleFor is how long a scrambled line collects before it sends.
 const scrambleFor = 50 * time.Millisecond
 
-// NewSMSC makes a centre without lines.
-func NewSMSC(password func(string) (string, bool), log *slog.Logger) *SMSC {
-	c := &SMSC{Password: password, Log: log, lines: make(map[string]*Line), rebind: make(chan struct{})}
+// NewSMSC makes a centre without lines. account tells who may bind.
+func NewSMSC(account func(systemID string) (smpp.Account, bool), log *slog.Logger) *SMSC {
+	c := &SMSC{Log: log, lines: make(map[string]*Line), rebind: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	// Ids go on from another place after each start, as a real centre's do: one
 	// that comes twice would confuse receipts.
 	c.ids.Store(rand.Uint64() >> 16 << 16)
 	c.server = smpp.Server{
-		Options:      smpp.Options{SystemID: "imza-smsc", Window: 100, Inbound: 1000, Handler: c.submit},
-		Authenticate: c.authenticate,
-		Bound:        c.onBind,
+		Options: smpp.Options{SystemID: "imza-smsc", Window: 100, Handler: c.submit},
+		Account: account,
+		Bound:   c.onBind,
 	}
 	return c
 }
@@ -96,13 +98,6 @@ func (c *SMSC) Close() error {
 	return err
 }
 
-func (c *SMSC) authenticate(r smpp.BindRequest) smpp.Status {
-	if password, ok := c.Password(r.SystemID); !ok || password != r.Password {
-		return smpp.StatusInvalidPassword
-	}
-	return smpp.StatusOK
-}
-
 func (c *SMSC) onBind(s *smpp.Session) {
 	c.mu.Lock()
 	if s.Receives() {
@@ -130,13 +125,16 @@ func (c *SMSC) submit(_ context.Context, s *smpp.Session, m *smpp.ShortMessage) 
 	id := strconv.FormatUint(c.ids.Add(1), 16)
 	submitted := time.Now()
 	c.running.Go(func() {
-		state := smpp.Delivered
+		r := smpp.Receipt{MessageID: id, State: smpp.Delivered}
 		if err := c.deliver(line, m, submitted); err != nil {
-			state = smpp.Undeliverable
+			r.State = smpp.Undeliverable
+			if errors.Is(err, errOff) {
+				r.Error = smpp.AbsentSubscriber
+			}
 			c.Log.Debug("smsc: not delivered", "err", err)
 		}
-		if m.RegisteredDelivery&smpp.ReceiptOnFinal != 0 {
-			c.hand(smpp.NewReceipt(m, smpp.Receipt{MessageID: id, State: state}, submitted, time.Now()))
+		if m.WantsReceipt(r.State) {
+			c.hand(s.Request().SystemID, smpp.NewReceipt(m, r, submitted, time.Now()))
 		}
 	})
 	return id, smpp.StatusOK
@@ -208,22 +206,28 @@ func (c *SMSC) forward(l *Line, tpdu []byte) {
 	if m.UDHI {
 		deliver.ESMClass = smpp.ESMClassUDHI
 	}
-	c.hand(deliver)
+	c.hand(l.Operator, deliver)
 }
 
-// Retries of what nobody took: a pause, and for how long in all.
+// Retries of what nobody took: the first pause, which is doubled up to the
+// longest, and for how long in all.
 const (
-	retryPause = 100 * time.Millisecond
-	retryFor   = 5 * time.Minute
+	retryFirst   = 100 * time.Millisecond
+	retryLongest = 10 * time.Second
+	retryFor     = 5 * time.Minute
 )
 
-// hand brings a deliver_sm to one of those who are bound, until one takes it or
-// refuses it for good.
-func (c *SMSC) hand(m *smpp.ShortMessage) {
+// anybody is in place of a system_id: whoever is bound.
+const anybody = ""
+
+// hand brings a deliver_sm to one of the sessions of a system_id, until one
+// takes it or refuses it for good.
+func (c *SMSC) hand(systemID string, m *smpp.ShortMessage) {
 	ctx, cancel := context.WithTimeout(c.ctx, retryFor)
 	defer cancel()
+	pause := retryFirst
 	for ctx.Err() == nil {
-		s, rebind := c.anyBound()
+		s, rebind := c.boundAs(systemID)
 		if s == nil {
 			select {
 			case <-rebind:
@@ -236,7 +240,8 @@ func (c *SMSC) hand(m *smpp.ShortMessage) {
 			return
 		}
 		c.Log.Debug("smsc: to be delivered again", "err", err)
-		sleep(ctx, retryPause)
+		sleep(ctx, pause/2+rand.N(pause/2))
+		pause = min(2*pause, retryLongest)
 	}
 }
 
@@ -253,11 +258,19 @@ func refusedForGood(err error) bool {
 	return true
 }
 
-func (c *SMSC) anyBound() (*smpp.Session, <-chan struct{}) {
+// boundAs returns one of a system_id's sessions that receive, at random, and a
+// channel that is closed when somebody binds.
+func (c *SMSC) boundAs(systemID string) (*smpp.Session, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.bound) == 0 {
+	var theirs []*smpp.Session
+	for _, s := range c.bound {
+		if systemID == anybody || s.Request().SystemID == systemID {
+			theirs = append(theirs, s)
+		}
+	}
+	if len(theirs) == 0 {
 		return nil, c.rebind
 	}
-	return c.bound[rand.IntN(len(c.bound))], c.rebind
+	return theirs[rand.IntN(len(theirs))], c.rebind
 }

@@ -3,7 +3,6 @@ package emulator
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net"
 	"slices"
 	"sync/atomic"
@@ -128,10 +127,12 @@ func TestUnknownNumbersAreRefused(t *testing.T) {
 
 func TestWrongPasswordIsRefused(t *testing.T) {
 	n := newNetwork(t, Line{}, Person{})
-	for _, r := range []smpp.BindRequest{
-		{SystemID: "imza", Password: "wrong"}, {SystemID: "imza"}, {SystemID: "other", Password: password}, {SystemID: "IMZA", Password: password},
+	for who, want := range map[[2]string]smpp.Status{
+		{"imza", "wrong"}: smpp.StatusInvalidPassword, {"imza", ""}: smpp.StatusInvalidPassword,
+		{"other", password}: smpp.StatusInvalidSystemID, {"IMZA", password}: smpp.StatusInvalidSystemID,
 	} {
-		if s, err := n.dial(t, r, nil); !errors.Is(err, smpp.StatusInvalidPassword) {
+		r := smpp.BindRequest{SystemID: who[0], Password: who[1]}
+		if s, err := n.dial(t, r, nil); !errors.Is(err, want) {
 			t.Errorf("%s with %q: %v", r.SystemID, r.Password, err)
 			if err == nil {
 				s.Close()
@@ -147,7 +148,7 @@ func TestAnswerWaitsForSomebodyWhoIsBound(t *testing.T) {
 	submit(t, s, n.card.segments(t, asked))
 	collect(t, taken, 1, none)
 	receive(t, looking, "the prompt")
-	theirs, _ := n.anyBound()
+	theirs, _ := n.boundAs(anybody)
 	_ = s.Close()
 	receive(t, theirs.Done(), "the centre's end of the session")
 	close(act)
@@ -192,7 +193,7 @@ func TestWhatIsRefusedForGoodIsDropped(t *testing.T) {
 			return "", status
 		})
 		given := make(chan struct{})
-		go func() { defer close(given); n.hand(messages(n.card.segments(t, challenge()))[0]) }()
+		go func() { defer close(given); n.hand(anybody, messages(n.card.segments(t, challenge()))[0]) }()
 		receive(t, given, "the end of a delivery")
 		if offered.Load() != 1 {
 			t.Errorf("%v: offered %d times", status, offered.Load())
@@ -265,8 +266,8 @@ func TestTransmitterReceivesNothing(t *testing.T) {
 		return answer
 	}
 	bind := smpp.BindRequest{SystemID: "imza", Password: password, InterfaceVersion: 0x34}
-	exchange(smpp.PDU{Command: smpp.BindTransmitter, Sequence: 1, Body: bind.Append(nil)})
-	exchange(smpp.PDU{Command: smpp.SubmitSM, Sequence: 2, Body: messages(n.card.segments(t, challenge()))[0].Append(nil)})
+	exchange(smpp.PDU{Command: smpp.BindTransmitter, Sequence: 1, Body: encoded(t, &bind)})
+	exchange(smpp.PDU{Command: smpp.SubmitSM, Sequence: 2, Body: encoded(t, messages(n.card.segments(t, challenge()))[0])})
 	receive(t, sent, "the answer's first message")
 	exchange(smpp.PDU{Command: smpp.EnquireLink, Sequence: 3}) // nothing came in between
 	_, taken := n.bind(t, nil)
@@ -274,6 +275,15 @@ func TestTransmitterReceivesNothing(t *testing.T) {
 		t.Errorf("%s", a.Result)
 	}
 	exchange(smpp.PDU{Command: smpp.EnquireLink, Sequence: 4})
+}
+
+func encoded(t *testing.T, b smpp.Body) []byte {
+	t.Helper()
+	raw, err := b.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
 }
 
 // Close in the middle of all kinds of work: nothing hangs, nothing races.
@@ -303,15 +313,15 @@ func TestCloseAtAnyMoment(t *testing.T) {
 	}
 }
 
-// The gateway's own ESME against this centre, which goes away and comes back.
+// The gateway's own pool against this centre, which goes away and comes back.
 func TestESMEFindsTheCentreAgain(t *testing.T) {
 	n := newNetwork(t, Line{}, Person{})
 	taken := make(chan *smpp.ShortMessage, 100)
-	e := &smpp.ESME{Addr: n.addr, Bind: smpp.BindRequest{SystemID: "imza", Password: password}, Log: slog.New(slog.DiscardHandler),
-		Options: smpp.Options{Handler: func(_ context.Context, _ *smpp.Session, m *smpp.ShortMessage) (string, smpp.Status) {
+	e := &smpp.Pool{Addr: n.addr, Bind: smpp.BindRequest{SystemID: "imza", Password: password},
+		Handler: func(_ context.Context, _ *smpp.Pool, m *smpp.ShortMessage) smpp.Status {
 			taken <- m
-			return "", smpp.StatusOK
-		}}}
+			return smpp.StatusOK
+		}}
 	ctx, cancel := context.WithCancel(t.Context())
 	stopped := make(chan struct{})
 	go func() { defer close(stopped); e.Run(ctx) }()
@@ -328,7 +338,7 @@ func TestESMEFindsTheCentreAgain(t *testing.T) {
 		if a := n.answer(t, m.parts); a.Result != applet.Signed || a.Reference != asked.Reference {
 			t.Errorf("%s", a.Result)
 		}
-		theirs, _ := n.anyBound()
+		theirs, _ := n.boundAs(anybody)
 		_ = theirs.Close() // the centre unbinds
 	}
 }

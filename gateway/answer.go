@@ -19,21 +19,21 @@ import (
 )
 
 // Receive takes what an operator delivers: a segment of a card's answer, or a
-// receipt. It is the handler of the SMPP sessions. The message is acknowledged
-// once what it carried is stored; if Redis or the record is away the operator
-// is told to deliver it again.
-func (g *Gateway) Receive(ctx context.Context, _ *smpp.Session, m *smpp.ShortMessage) (string, smpp.Status) {
+// receipt. It is the handler of every operator's pool. The message is
+// acknowledged once what it carried is stored; if Redis or the record is away
+// the operator is told to deliver it again.
+func (g *Gateway) Receive(ctx context.Context, operator *smpp.Pool, m *smpp.ShortMessage) smpp.Status {
 	var err error
 	if m.IsReceipt() {
-		err = g.receiveReceipt(ctx, m)
+		err = g.receiveReceipt(ctx, operator, m)
 	} else {
 		err = g.receiveSegment(ctx, m)
 	}
 	if err != nil {
 		g.log.Warn("a message is to be delivered again", "err", err)
-		return "", smpp.StatusTemporary
+		return smpp.StatusTemporary
 	}
-	return "", smpp.StatusOK
+	return smpp.StatusOK
 }
 
 // Malformed counts a message that SMPP already could not read.

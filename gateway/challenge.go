@@ -38,7 +38,14 @@ func (g *Gateway) push(t *Transaction, timeout time.Duration) {
 	})
 }
 
+// errNoOperator says that no operator is known to have a number.
+var errNoOperator = errors.New("gateway: no operator for this number")
+
 func (g *Gateway) send(ctx context.Context, t *Transaction) error {
+	operator := g.network.Operator(t.MSISDN.Digits())
+	if operator == nil {
+		return errNoOperator
+	}
 	segments, err := g.seal(t)
 	if err != nil {
 		return err
@@ -62,11 +69,11 @@ func (g *Gateway) send(ctx context.Context, t *Transaction) error {
 		}
 		return g.stillWanted(ctx, t)
 	}
-	ids, err := g.operator.Submit(ctx, turn, messages...)
+	ids, err := operator.Submit(ctx, turn, messages...)
 	if err != nil {
 		return err
 	}
-	g.sent(ctx, t, ids)
+	g.sent(ctx, t, operator, ids)
 	return nil
 }
 
@@ -146,8 +153,11 @@ func (g *Gateway) unsent(t *Transaction, err error) {
 	}
 	o := outcome{state: Undeliverable, reason: "not sent"}
 	var status smpp.Status
-	if errors.As(err, &status) {
+	switch {
+	case errors.As(err, &status):
 		o.reason = fmt.Sprintf("refused by the operator, status %#02x", uint32(status))
+	case errors.Is(err, errNoOperator):
+		o.reason = "no operator for this number"
 	}
 	g.log.Warn("challenge not sent", "id", t.ID, "err", err)
 	ctx, cancel := context.WithTimeout(g.ctx, redisPatience)

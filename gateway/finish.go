@@ -40,7 +40,7 @@ if not found[1] then
 end
 if found[1] ~= 'pending' then
   redis.call('ZREM', deadlines, id)
-  if state ~= 'cancelled_by_provider' and state ~= 'undeliverable' and redis.call('GET', telephone) == id then redis.call('DEL', telephone) end
+  if state ~= 'cancelled_by_provider' and state ~= 'undeliverable' and state ~= 'absent' and redis.call('GET', telephone) == id then redis.call('DEL', telephone) end
   return {'was', found[1]}
 end
 local time = redis.call('TIME')

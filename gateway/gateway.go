@@ -40,10 +40,10 @@ type Config struct {
 	Directory   Directory
 	Journal     Journal
 	Authority   *pki.Authority
-	MasterKey   []byte // of the cards' keys, for ota.DeriveKeys
-	Operator    *smpp.ESME
-	Source      smpp.Address // the gateway's own, where cards send their answers
-	PromptLimit int          // prompts in a row that were not signed, per telephone; 10
+	MasterKey   []byte        // of the cards' keys, for ota.DeriveKeys
+	Network     *smpp.Network // the operators; Receive is the handler of each
+	Source      smpp.Address  // the gateway's own, where cards send their answers
+	PromptLimit int           // prompts in a row that were not signed, per telephone; 10
 	Metrics     prometheus.Registerer
 	Log         *slog.Logger
 }
@@ -57,7 +57,7 @@ type Gateway struct {
 	authority   *pki.Authority
 	masterKey   []byte
 	requestKey  []byte // under which requests are hashed, for repetitions
-	operator    *smpp.ESME
+	network     *smpp.Network
 	source      smpp.Address
 	promptLimit int
 	metrics     *metrics
@@ -75,7 +75,7 @@ type Gateway struct {
 func New(c Config) *Gateway {
 	g := &Gateway{
 		redis: c.Redis, permissions: c.Permissions, directory: c.Directory, journal: c.Journal,
-		authority: c.Authority, masterKey: c.MasterKey, operator: c.Operator, source: c.Source,
+		authority: c.Authority, masterKey: c.MasterKey, network: c.Network, source: c.Source,
 		promptLimit: c.PromptLimit, metrics: newMetrics(c.Metrics), log: c.Log,
 		stopping: make(chan struct{}),
 	}
@@ -164,14 +164,14 @@ func (g *Gateway) listen(ctx context.Context) {
 	}
 }
 
-// Ready tells whether a request would get anywhere: Redis answers and the
-// operator is bound.
+// Ready tells whether a request would get anywhere: Redis answers and at least
+// one operator is bound.
 func (g *Gateway) Ready(ctx context.Context) error {
 	if err := g.redis.Ping(ctx).Err(); err != nil {
 		return fmt.Errorf("redis: %w", err)
 	}
-	if !g.operator.Bound() {
-		return errors.New("smpp: not bound to the operator")
+	if !g.network.Bound() {
+		return errors.New("smpp: not bound to any operator")
 	}
 	return nil
 }

@@ -368,7 +368,7 @@ func TestTwoNodes(t *testing.T) {
 			for i, ud := range segments {
 				g := []*gateway.Gateway{w.gateway, second}[i%2]
 				m := &smpp.ShortMessage{Source: smpp.International(p.number.Digits()), ESMClass: smpp.ESMClassUDHI, Message: ud}
-				if _, status := g.Receive(t.Context(), nil, m); status != smpp.StatusOK {
+				if status := g.Receive(t.Context(), nil, m); status != smpp.StatusOK {
 					t.Error(status)
 				}
 			}

@@ -280,13 +280,17 @@ func (w *world) node() (*gateway.Gateway, *prometheus.Registry) {
 	w.permissions.Redis = client
 	metrics := prometheus.NewRegistry()
 	c.Metrics = metrics
-	c.Operator = &smpp.ESME{Addr: w.operator.addr, Bind: smpp.BindRequest{SystemID: "imza"}, Options: smpp.Options{Window: 100}, Log: c.Log}
+	c.Network = new(smpp.Network)
 	g := gateway.New(c)
-	c.Operator.Options.Handler = g.Receive
+	pool := &smpp.Pool{Name: "test", Addr: w.operator.addr, Bind: smpp.BindRequest{SystemID: "imza"}, Options: smpp.Options{Window: 100},
+		Handler: g.Receive, Log: c.Log}
+	if err := c.Network.Add(pool, "994"); err != nil {
+		w.t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { g.Run(ctx) })
-	running.Go(func() { c.Operator.Run(ctx) })
+	running.Go(func() { c.Network.Run(ctx) })
 	w.t.Cleanup(func() { cancel(); running.Wait(); client.Close() })
 	return g, metrics
 }

@@ -17,7 +17,7 @@ var noteSent = redis.NewScript(`
 local early = {}
 for i = 2, #KEYS do
   -- The state stays in the value, for this script to be run again.
-  local state = string.match(redis.call('GET', KEYS[i]) or '', 'state:(%w+)')
+  local state = string.match(redis.call('GET', KEYS[i]) or '', 'state:([%w_]+)')
   if state then table.insert(early, state) end
   redis.call('SET', KEYS[i], 'id:' .. ARGV[1] .. (state and ' state:' .. state or ''), 'PX', ARGV[2])
 end
@@ -29,21 +29,17 @@ return early`)
 const receiptPeriod = 15 * time.Minute
 
 // sent notes it. The challenge is on its way whatever fails here.
-func (g *Gateway) sent(ctx context.Context, t *Transaction, messageIDs []string) {
+func (g *Gateway) sent(ctx context.Context, t *Transaction, operator *smpp.Pool, messageIDs []string) {
 	keys := []string{keyTransaction(t.ID)}
 	for _, id := range messageIDs {
-		keys = append(keys, keyReceipt(id))
+		keys = append(keys, keyReceipt(operator.Name, id))
 	}
 	early, err := noteSent.Run(ctx, g.redis, keys, t.ID, receiptPeriod.Milliseconds()).StringSlice()
 	if err != nil {
 		g.log.Warn("receipts of a challenge cannot be told", "id", t.ID, "err", err)
 	}
-	for _, text := range early {
-		state, err := smpp.ParseState(text)
-		if err == nil {
-			err = g.receipt(ctx, t.ID, state)
-		}
-		if err != nil {
+	for _, f := range early {
+		if err := g.receipt(ctx, t.ID, fate(f)); err != nil {
 			g.log.Warn("early receipt lost", "id", t.ID, "err", err)
 		}
 	}
@@ -58,44 +54,91 @@ if id then return id end
 redis.call('SET', KEYS[1], 'state:' .. ARGV[1], 'PX', ARGV[2])
 return ''`)
 
+// fate is what a receipt says of a message: its state in small letters, or
+// that the telephone could not be reached.
+type fate string
+
+const fateAbsent fate = "absent"
+
+func fateOf(r smpp.Receipt) fate {
+	if r.Absent() {
+		return fateAbsent
+	}
+	return fate(strings.ToLower(r.State.String()))
+}
+
+// ends is the state that a transaction ends in when one of its messages met
+// this fate; empty if it goes on.
+func (f fate) ends() State {
+	if f == fateAbsent {
+		return Absent
+	}
+	if state, err := smpp.ParseState(string(f)); err == nil && state.Failed() {
+		return Undeliverable
+	}
+	return ""
+}
+
 // receiveReceipt takes a delivery receipt.
-func (g *Gateway) receiveReceipt(ctx context.Context, m *smpp.ShortMessage) error {
+func (g *Gateway) receiveReceipt(ctx context.Context, operator *smpp.Pool, m *smpp.ShortMessage) error {
 	r, err := smpp.ParseReceipt(m)
 	if err != nil {
 		g.drop("receipt not understood")
 		return nil
 	}
-	id, err := takeReceipt.Run(ctx, g.redis, []string{keyReceipt(r.MessageID)}, r.State.String(), receiptPeriod.Milliseconds()).Text()
+	f, key := fateOf(r), keyReceipt(operator.Name, operator.IDs.Receipted(r.MessageID))
+	id, err := takeReceipt.Run(ctx, g.redis, []string{key}, string(f), receiptPeriod.Milliseconds()).Text()
 	if err != nil {
 		return err
 	}
 	if id == "" {
-		g.metrics.receipts.WithLabelValues("early_or_unknown").Inc()
+		g.metrics.receipts.WithLabelValues("unknown").Inc() // or early: then it is counted again
 		return nil
 	}
-	return g.receipt(ctx, id, r.State)
+	return g.receipt(ctx, id, f)
 }
 
 var noteDelivered = redis.NewScript(`
-if redis.call('HGET', KEYS[1], 'state') == 'pending' then redis.call('HSET', KEYS[1], 'progress', 'delivered') end
+if redis.call('HGET', KEYS[1], 'state') ~= 'pending' then return 0 end
+redis.call('HSET', KEYS[1], 'progress', 'delivered')
 return 1`)
 
 // receipt acts on what became of one of the messages of a challenge.
-func (g *Gateway) receipt(ctx context.Context, id string, state smpp.State) error {
-	g.metrics.receipts.WithLabelValues(strings.ToLower(state.String())).Inc()
+func (g *Gateway) receipt(ctx context.Context, id string, f fate) error {
+	state, late := f.ends(), false
 	switch {
-	case state == smpp.Delivered:
-		return noteDelivered.Run(ctx, g.redis, []string{keyTransaction(id)}).Err()
-	case !state.Failed():
-		return nil
+	case state != "":
+		ended, err := g.endBy(ctx, id, f)
+		if err != nil {
+			return err
+		}
+		late = ended != state
+	case f == fateOf(smpp.Receipt{State: smpp.Delivered}):
+		pending, err := noteDelivered.Run(ctx, g.redis, []string{keyTransaction(id)}).Int()
+		if err != nil {
+			return err
+		}
+		late = pending == 0
 	}
+	if late {
+		f = "late"
+	}
+	g.metrics.receipts.WithLabelValues(string(f)).Inc()
+	return nil
+}
+
+// endBy ends a transaction whose challenge did not get through, and returns the
+// state that it has then.
+func (g *Gateway) endBy(ctx context.Context, id string, f fate) (State, error) {
 	t, err := g.load(ctx, id)
+	if err == nil {
+		var state State
+		if state, err = g.finish(ctx, t, outcome{state: f.ends(), reason: "receipt " + string(f)}); err == nil {
+			return state, nil
+		}
+	}
 	if errors.Is(err, errGone) {
-		return nil
+		return "", nil
 	}
-	if err != nil {
-		return err
-	}
-	_, err = g.finish(ctx, t, outcome{state: Undeliverable, reason: "receipt " + state.String()})
-	return err
+	return "", err
 }

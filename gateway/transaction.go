@@ -23,7 +23,8 @@ const (
 	CancelledByUser     State = "cancelled_by_user"
 	PINBlocked          State = "pin_blocked"
 	Expired             State = "expired"
-	Undeliverable       State = "undeliverable"
+	Undeliverable       State = "undeliverable" // the operator refused it, or gave it up
+	Absent              State = "absent"        // the telephone could not be reached
 	CardError           State = "card_error"
 	SignatureInvalid    State = "signature_invalid"
 	Blocked             State = "blocked"
@@ -103,7 +104,9 @@ func keyTransaction(id string) string      { return "imza:transaction:" + id }
 func keyTelephone(m simcard.MSISDN) string { return "imza:telephone:" + string(m) }
 func keyPrompts(m simcard.MSISDN) string   { return "imza:prompts:" + string(m) }
 func keyCounter(c simcard.ICCID) string    { return "imza:counter:" + string(c) }
-func keyReceipt(messageID string) string   { return "imza:receipt:" + messageID }
+func keyReceipt(operator, messageID string) string {
+	return "imza:receipt:" + operator + ":" + messageID
+}
 func keyIdempotency(p policy.Provider, k string) string {
 	return "imza:idempotency:" + string(p) + ":" + k
 }

@@ -1,139 +1,93 @@
 package smpp
 
-import (
-	"encoding/binary"
-	"fmt"
-	"strings"
-)
+import "fmt"
 
-// FieldError says which field of a body does not parse, and at which octet of
-// the body.
-type FieldError struct {
-	Field   string
-	Offset  int
-	Problem string
+// Body is what follows the header of a PDU; there is a type for each kind.
+type Body interface {
+	// Append appends the body to b. An error is a *FieldError, and b is then of
+	// no use.
+	Append(b []byte) ([]byte, error)
+	fields(f *fields)
 }
 
-func (e *FieldError) Error() string {
-	return fmt.Sprintf("smpp: %s at octet %d of the body: %s", e.Field, e.Offset, e.Problem)
+func appendBody(b []byte, body Body) ([]byte, error) {
+	f := fields{writing: true, b: b, at: len(b)}
+	body.fields(&f)
+	return f.b, f.err
 }
 
-// cursor consumes a body. After the first field that does not parse it stands
-// still, and err tells which it was.
-type cursor struct {
-	body []byte // all of it
-	text string // the same octets; fields are cut from it at no further cost
-	rest []byte
-	err  error
+// Parse reads the body of a command. What it returns aliases raw where it is
+// octets; strings are copies. An error is a *FieldError.
+//
+// A response to a request that was refused may have no body (SMPP 3.4 §4.4.2),
+// and in practice others have none either: that is an Empty.
+func Parse(c Command, raw []byte) (Body, error) { return parse(c, raw, nil) }
+
+// Explain reads the body of a PDU into its fields. If it does not parse, those
+// before the field that is wrong are returned too.
+func Explain(p PDU) (all []Field, err error) {
+	_, err = parse(p.Command, p.Body, func(f Field) { all = append(all, f) })
+	return all, err
 }
 
-func newCursor(body []byte) cursor { return cursor{body: body, text: string(body), rest: body} }
-
-func (c *cursor) offset() int { return len(c.body) - len(c.rest) }
-
-func (c *cursor) fail(field, problem string) {
-	if c.err == nil {
-		c.err = &FieldError{field, c.offset(), problem}
+func parse(c Command, raw []byte, trace func(Field)) (Body, error) {
+	body := bodyOf(c)
+	if body == nil {
+		return nil, fmt.Errorf("smpp: %s is not a command of SMPP 3.4", c)
 	}
-	c.rest = nil
+	if len(raw) == 0 && c&response != 0 {
+		body = new(Empty)
+	}
+	f := fields{b: raw, trace: trace}
+	body.fields(&f)
+	if f.err != nil {
+		return nil, f.err
+	}
+	return body, nil
 }
 
-func (c *cursor) octet(field string) (b byte) {
-	if c.err != nil {
-		return 0
+// bodyOf makes an empty body of the type that a command has.
+func bodyOf(c Command) Body {
+	switch c {
+	case BindReceiver, BindTransmitter, BindTransceiver:
+		return new(BindRequest)
+	case BindReceiverResp, BindTransmitterResp, BindTransceiverResp:
+		return new(BindResponse)
+	case Outbind:
+		return new(OutbindRequest)
+	case SubmitSM, DeliverSM:
+		return new(ShortMessage)
+	case SubmitSMResp, DeliverSMResp, DataSMResp:
+		return new(MessageResponse)
+	case DataSM:
+		return new(Data)
+	case SubmitMulti:
+		return new(Multi)
+	case SubmitMultiResp:
+		return new(MultiResponse)
+	case QuerySM:
+		return new(Query)
+	case QuerySMResp:
+		return new(QueryResponse)
+	case CancelSM:
+		return new(Cancel)
+	case ReplaceSM:
+		return new(Replace)
+	case AlertNotification:
+		return new(Alert)
+	case Unbind, UnbindResp, EnquireLink, EnquireLinkResp, GenericNack, CancelSMResp, ReplaceSMResp:
+		return new(Empty)
 	}
-	if len(c.rest) == 0 {
-		c.fail(field, "is missing")
-		return 0
-	}
-	b, c.rest = c.rest[0], c.rest[1:]
-	return b
+	return nil
 }
 
-// cstring reads a C-octet string of at most size octets, its NUL included.
-func (c *cursor) cstring(field string, size int) string {
-	if c.err != nil {
-		return ""
-	}
-	start := c.offset()
-	n := strings.IndexByte(c.text[start:], 0)
-	switch {
-	case n < 0:
-		c.fail(field, "has no NUL")
-		return ""
-	case n >= size:
-		c.fail(field, fmt.Sprintf("has %d octets, at most %d", n, size-1))
-		return ""
-	}
-	c.rest = c.rest[n+1:]
-	return c.text[start : start+n]
+// Empty is the body of unbind, enquire_link, generic_nack, and of responses
+// that have none.
+type Empty struct {
+	TLVs TLVs
 }
 
-func (c *cursor) octets(field string, n int) (b []byte) {
-	if c.err != nil {
-		return nil
-	}
-	if n > len(c.rest) {
-		c.fail(field, fmt.Sprintf("wants %d octets, %d are left", n, len(c.rest)))
-		return nil
-	}
-	b, c.rest = c.rest[:n:n], c.rest[n:]
-	return b
-}
+func (e *Empty) fields(f *fields) { f.tlvs(&e.TLVs) }
 
-func appendCString(b []byte, s string) []byte { return append(append(b, s...), 0) }
-
-// TLVs are the optional parameters of a PDU as they came: in order, duplicates
-// and unknown ones kept (SMPP 3.4 §3.2.4.1).
-type TLVs []byte
-
-// Tags that are read or written (SMPP 3.4 §5.3.2).
-const (
-	TagReceiptedMessageID = 0x001E
-	TagMessagePayload     = 0x0424
-	TagMessageState       = 0x0427
-	TagSCInterfaceVersion = 0x0210
-)
-
-// tlvs takes the rest of a body, which must be whole TLVs.
-func (c *cursor) tlvs() TLVs {
-	if c.err != nil {
-		return nil
-	}
-	all := c.rest
-	for len(c.rest) > 0 {
-		if len(c.rest) < 4 {
-			c.fail("TLV", "its header is cut off")
-			return nil
-		}
-		if n := int(binary.BigEndian.Uint16(c.rest[2:])); n > len(c.rest)-4 {
-			c.fail(fmt.Sprintf("TLV %04x", binary.BigEndian.Uint16(c.rest)), fmt.Sprintf("wants %d octets, %d are left", n, len(c.rest)-4))
-			return nil
-		} else {
-			c.rest = c.rest[4+n:]
-		}
-	}
-	return TLVs(all)
-}
-
-// Get returns the value of the first TLV with a tag.
-func (t TLVs) Get(tag uint16) (value []byte, ok bool) {
-	for len(t) >= 4 {
-		n := 4 + int(binary.BigEndian.Uint16(t[2:]))
-		if n > len(t) {
-			break
-		}
-		if binary.BigEndian.Uint16(t) == tag {
-			return t[4:n:n], true
-		}
-		t = t[n:]
-	}
-	return nil, false
-}
-
-// Add appends a TLV.
-func (t TLVs) Add(tag uint16, value []byte) TLVs {
-	t = binary.BigEndian.AppendUint16(t, tag)
-	t = binary.BigEndian.AppendUint16(t, uint16(len(value)))
-	return append(t, value...)
-}
+// Append implements Body.
+func (e *Empty) Append(b []byte) ([]byte, error) { return appendBody(b, e) }

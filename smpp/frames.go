@@ -1,125 +1,137 @@
 package smpp
 
 import (
-	"bufio"
+	"encoding/binary"
 	"errors"
+	"fmt"
+	"io"
 	"time"
 )
 
-// This file is what goes over a session's connection, in either direction.
+// ErrFraming says that command_length cannot be right, so nothing behind it can
+// be understood any more.
+var ErrFraming = errors.New("smpp: impossible command_length")
 
-// send queues a frame for the writer. The caller holds mu.
-func (s *Session) send(p PDU) {
-	s.out = p.Append(s.out)
-	select {
-	case s.wake <- struct{}{}:
-	default: // the writer is awake already
+// ReadPDU reads one frame of at most limit octets, and not one octet more. The
+// length is judged before anything else is waited for or allocated.
+func ReadPDU(r io.Reader, limit int) (PDU, error) {
+	var header [headerLen]byte
+	if _, err := io.ReadFull(r, header[:4]); err != nil {
+		return PDU{}, err
+	}
+	length, err := frameLength(header[:], limit)
+	if err != nil {
+		return PDU{}, err
+	}
+	frame := make([]byte, length)
+	copy(frame, header[:4])
+	if _, err := io.ReadFull(r, frame[4:]); err != nil {
+		return PDU{}, cutOff(err)
+	}
+	return parseFrame(frame), nil
+}
+
+func frameLength(b []byte, limit int) (int, error) {
+	length := binary.BigEndian.Uint32(b)
+	if length < headerLen || length > uint32(limit) {
+		return 0, fmt.Errorf("%w %d", ErrFraming, length)
+	}
+	return int(length), nil
+}
+
+// parseFrame takes a whole frame. The body aliases it.
+func parseFrame(b []byte) PDU {
+	return PDU{
+		Command:  Command(binary.BigEndian.Uint32(b[4:])),
+		Status:   Status(binary.BigEndian.Uint32(b[8:])),
+		Sequence: binary.BigEndian.Uint32(b[12:]),
+		Body:     b[headerLen:len(b):len(b)],
 	}
 }
 
-func (s *Session) respond(p PDU) {
-	s.mu.Lock()
-	s.send(p)
-	s.mu.Unlock()
+// cutOff tells an end within a frame from one between two.
+func cutOff(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
-// write sends what is queued, all of it in one write.
-func (s *Session) write() error {
-	// What grew beyond keepBuffer in a burst is not kept for the session's life.
-	const keepBuffer = 64 << 10
-	var spare []byte
+// frameReader cuts frames from a connection, as many as there are at each read.
+// Its buffer grows with what comes, never with what is announced, and shrinks
+// again: a server has thousands.
+type frameReader struct {
+	r     io.Reader
+	limit int // of command_length
+
+	buffer     []byte
+	start, end int       // what was read and not yet taken
+	last       int       // how much the last read brought
+	at         time.Time // when that was
+}
+
+// The sizes of a frameReader's buffer. A larger frame than the upper one makes
+// it larger for a while.
+const (
+	smallBuffer = 2 << 10
+	largeBuffer = 64 << 10
+)
+
+// next returns the next frame. Its body is good until the next call.
+func (r *frameReader) next() (PDU, error) {
 	for {
-		select {
-		case <-s.wake:
-		case <-s.ctx.Done():
-			return nil
+		if p, ok, err := r.buffered(); ok || err != nil {
+			return p, err
 		}
-		written, err := s.flush(spare[:0])
-		if err != nil {
-			return err
-		}
-		if spare = written; cap(spare) > keepBuffer {
-			spare = nil
-		}
-	}
-}
-
-// flush writes what is queued and returns its buffer; next takes its place.
-func (s *Session) flush(next []byte) (written []byte, err error) {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	s.mu.Lock()
-	queued := s.out
-	s.out = next
-	s.mu.Unlock()
-	select {
-	case s.drained <- struct{}{}:
-	default:
-	}
-	if len(queued) == 0 {
-		return queued, nil // lastWord was faster
-	}
-	if err := s.conn.SetWriteDeadline(time.Now().Add(s.options.Timeout)); err != nil {
-		return nil, err
-	}
-	_, err = s.conn.Write(queued)
-	return queued, err
-}
-
-// read takes frames until the connection ends, and returns why it did.
-func (s *Session) read(r *bufio.Reader) error {
-	for {
-		p, err := ReadPDU(r, MaxPDU)
-		if err != nil {
-			if errors.Is(err, ErrFraming) {
-				s.lastWord(PDU{Command: GenericNack, Status: StatusInvalidLength})
+		if err := r.fill(); err != nil {
+			if r.end > r.start {
+				err = cutOff(err)
 			}
-			return err
-		}
-		s.mu.Lock()
-		s.heard = time.Now()
-		full := len(s.out) > maxOut
-		s.mu.Unlock()
-		if full && !s.waitDrained() {
-			return s.Err()
-		}
-		if p.Command&response != 0 {
-			s.match(p)
-			continue
-		}
-		if p.Command == Unbind {
-			s.finishTaken()
-			s.lastWord(PDU{Command: UnbindResp, Sequence: p.Sequence})
-			return errors.New("smpp: the other side unbound")
-		}
-		s.request(p)
-	}
-}
-
-// maxOut is how much may wait to be written before no more is read: a peer that
-// asks and never reads answers is slowed down by its own connection.
-const maxOut = 256 << 10
-
-// waitDrained waits until the writer has taken what waits.
-func (s *Session) waitDrained() bool {
-	for {
-		s.mu.Lock()
-		full := len(s.out) > maxOut
-		s.mu.Unlock()
-		if !full {
-			return true
-		}
-		select {
-		case <-s.drained:
-		case <-s.ctx.Done():
-			return false
+			return PDU{}, err
 		}
 	}
 }
 
-// lastWord writes a frame behind all that is queued, and waits until it is
-// written, since the session ends then.
-func (s *Session) lastWord(p PDU) {
-	s.respond(p)
-	_, _ = s.flush(nil) // there is nobody left to tell
+// buffered returns the next frame if all of it is here.
+func (r *frameReader) buffered() (p PDU, ok bool, err error) {
+	rest := r.buffer[r.start:r.end]
+	if len(rest) < 4 {
+		return PDU{}, false, nil
+	}
+	length, err := frameLength(rest, r.limit)
+	if err != nil || len(rest) < length {
+		return PDU{}, false, err
+	}
+	r.start += length
+	return parseFrame(rest[:length]), true, nil
+}
+
+// fill reads once.
+func (r *frameReader) fill() error {
+	r.fit()
+	n, err := r.r.Read(r.buffer[r.end:])
+	r.end += n
+	r.last, r.at = n, time.Now()
+	if n > 0 {
+		return nil // what came with an error is looked at first; the error comes again
+	}
+	return err
+}
+
+// fit makes room behind what is not yet taken.
+func (r *frameReader) fit() {
+	size, full := len(r.buffer), r.end == len(r.buffer)
+	kept := copy(r.buffer, r.buffer[r.start:r.end])
+	switch {
+	case size == 0:
+		size = smallBuffer
+	case kept == size, full && size < largeBuffer:
+		size *= 2
+	case kept == 0 && r.last < size/8 && size > smallBuffer:
+		size /= 2
+	}
+	if size != len(r.buffer) {
+		r.buffer = append(make([]byte, 0, size), r.buffer[:kept]...)[:size]
+	}
+	r.start, r.end = 0, kept
 }

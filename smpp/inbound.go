@@ -1,37 +1,123 @@
 package smpp
 
 import (
+	"bytes"
 	"errors"
-	"fmt"
 	"time"
 )
 
-// This file is what the other side of a session asks, and whether it is still
-// there.
+// This file is what the other side of a session asks.
 
-// finishTaken gives the handlers time to acknowledge what was taken.
-func (s *Session) finishTaken() {
-	done := make(chan struct{})
-	go func() { s.taken.Wait(); close(done) }()
-	select {
-	case <-done:
-	case <-time.After(min(s.options.Timeout, time.Second)): // nobody reads meanwhile
-	case <-s.ctx.Done():
+// maxOut is how much may wait to be written before no more is read: a peer that
+// asks and never reads answers is slowed down by its own connection.
+const maxOut = 256 << 10
+
+var errUnbound = errors.New("smpp: the other side unbound")
+
+// read takes frames until the connection ends, and returns why it did.
+func (s *Session) read(r *frameReader) error {
+	for {
+		p, err := r.next()
+		more := true
+		if err == nil && p.answers() {
+			p, more, err = s.match(p, r)
+		}
+		if err == nil && !more {
+			continue
+		}
+		if err != nil {
+			if errors.Is(err, ErrFraming) {
+				s.lastWord(PDU{Command: GenericNack, Status: StatusInvalidLength})
+			}
+			return err
+		}
+		s.mu.Lock()
+		s.heard = r.at
+		for len(s.out) > maxOut && !s.ended {
+			s.moved.Wait()
+		}
+		ended := s.ended
+		s.mu.Unlock()
+		if ended {
+			return s.Err()
+		}
+		s.asked(p)
 	}
 }
 
-// request answers what the other side asks.
-func (s *Session) request(p PDU) {
+// lastWord writes a frame behind all that is queued, and waits until it is
+// written, since the session ends then.
+func (s *Session) lastWord(p PDU) {
+	s.respond(p)
+	s.until(s.options.Timeout, func() bool { return !s.writing })
+}
+
+// asked answers what the other side asks.
+func (s *Session) asked(p PDU) {
 	switch p.Command {
-	case EnquireLink:
-		s.respond(PDU{Command: EnquireLinkResp, Sequence: p.Sequence})
-	case SubmitSM, DeliverSM:
+	case SubmitSM, DeliverSM, DataSM:
 		s.message(p)
-	case BindReceiver, BindTransmitter, BindTransceiver:
-		s.respond(PDU{Command: p.Command | response, Status: StatusAlreadyBound, Sequence: p.Sequence})
-	default:
-		s.respond(PDU{Command: GenericNack, Status: StatusInvalidCommand, Sequence: p.Sequence})
+		return
+	case Unbind:
+		s.gone.Add(1)
+		go s.unbound(p) // meanwhile responses go on to be read
+		return
 	}
+	body, err := Parse(p.Command, p.Body)
+	if !p.Command.known() || p.Command == Outbind {
+		s.respond(PDU{Command: GenericNack, Status: StatusInvalidCommand, Sequence: p.Sequence})
+		return
+	}
+	status := s.unserved(p.Command)
+	var field *FieldError
+	if errors.As(err, &field) {
+		s.malformed(p, err)
+		status = field.Status()
+	}
+	if _, ok := body.(*Alert); ok || p.Command == AlertNotification {
+		return // it has no response
+	}
+	s.respond(PDU{Command: p.Command | response, Status: status, Sequence: p.Sequence})
+}
+
+// unserved is what a request is answered with that nothing is done about.
+func (s *Session) unserved(c Command) Status {
+	switch c {
+	case EnquireLink:
+		return StatusOK
+	case BindReceiver, BindTransmitter, BindTransceiver:
+		return StatusAlreadyBound
+	}
+	if s.side == esme || s.role == BindReceiver {
+		return StatusNotBound
+	}
+	switch c { // of messages that were delivered at once, or are no longer known
+	case QuerySM:
+		return StatusQueryFailed
+	case CancelSM:
+		return StatusCancelFailed
+	case ReplaceSM:
+		return StatusReplaceFailed
+	default:
+		return StatusSubmitFailed
+	}
+}
+
+func (s *Session) malformed(p PDU, err error) {
+	s.options.stats.malformed.Add(1)
+	s.options.Log.Warn("smpp: a body that does not parse", "command", p.Command, "sequence", p.Sequence, "err", err)
+	if s.options.Malformed != nil {
+		s.options.Malformed(err)
+	}
+}
+
+// unbound answers an unbind once what was taken is acknowledged.
+func (s *Session) unbound(p PDU) {
+	defer s.gone.Done()
+	const patience = time.Second
+	s.until(min(s.options.Timeout, patience), func() bool { return s.inbound == 0 })
+	s.lastWord(PDU{Command: UnbindResp, Sequence: p.Sequence})
+	s.end(errUnbound)
 }
 
 // message hands a message to the handler, beside the reader.
@@ -39,70 +125,72 @@ func (s *Session) message(p PDU) {
 	refuse := func(status Status) {
 		s.respond(PDU{Command: p.Command | response, Status: status, Sequence: p.Sequence})
 	}
-	ours := DeliverSM
-	if s.peer.SystemID != "" { // they bound to us: we are the SMSC
-		ours = SubmitSM
-	}
-	if p.Command != ours || s.options.Handler == nil || ours == SubmitSM && s.role == BindReceiver {
+	if !s.takes(p.Command) {
 		refuse(StatusNotBound)
 		return
 	}
-	m, err := ParseShortMessage(p.Body)
-	if err != nil {
-		if s.options.Malformed != nil {
-			s.options.Malformed(err)
-		}
-		refuse(StatusInvalidMessage)
+	m, err := ownMessage(p)
+	var field *FieldError
+	if errors.As(err, &field) {
+		s.malformed(p, err)
+		refuse(field.Status())
 		return
 	}
-	select {
-	case s.inbound <- struct{}{}:
-	default:
+	s.mu.Lock()
+	full := s.inbound >= s.options.Inbound
+	if !full {
+		s.inbound++
+	}
+	s.mu.Unlock()
+	if full {
+		s.options.stats.full.Add(1)
 		refuse(StatusQueueFull)
 		return
 	}
+	s.options.stats.messages.Add(1)
 	s.taken.Add(1)
-	go func() {
-		defer s.taken.Done()
-		defer func() { <-s.inbound }()
-		id, status := s.options.Handler(s.ctx, s, &m)
-		answer := PDU{Command: p.Command | response, Status: status, Sequence: p.Sequence}
-		if status == StatusOK || p.Command == DeliverSM {
-			answer.Body = appendCString(nil, id) // message_id of deliver_sm_resp is unused, and empty
-		}
-		s.respond(answer)
-	}()
+	go s.handle(m, p.Command, p.Sequence)
 }
 
-// keepAlive asks after the other side when it was silent, and ends the session
-// when it does not answer.
-func (s *Session) keepAlive() {
-	ticker := time.NewTicker(s.options.Enquire)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-		case <-s.ctx.Done():
-			return
-		}
-		s.mu.Lock()
-		silent := time.Since(s.heard) >= s.options.Enquire/2
-		s.mu.Unlock()
-		if !silent {
-			continue
-		}
-		asked := time.Now()
-		w, err := s.begin(EnquireLink, nil)
-		if err != nil {
-			return
-		}
-		_, err = s.await(s.ctx, w)
-		s.mu.Lock()
-		dead := errors.Is(err, ErrTimeout) && s.heard.Before(asked) // who is busy but sends is alive
-		s.mu.Unlock()
-		if dead {
-			s.cancel(fmt.Errorf("smpp: enquire_link: %w", err))
-			return
-		}
+// takes reports whether a message may come this way on this session.
+func (s *Session) takes(c Command) bool {
+	switch {
+	case s.options.Handler == nil:
+		return false
+	case s.side == smsc:
+		return c != DeliverSM && s.role != BindReceiver
+	default:
+		return c != SubmitSM && s.role != BindTransmitter
 	}
+}
+
+// ownMessage reads a message, whichever way it is said, and makes it the
+// handler's own.
+func ownMessage(p PDU) (*ShortMessage, error) {
+	body := bytes.Clone(p.Body)
+	if p.Command == DataSM {
+		parsed, err := Parse(DataSM, body)
+		if err != nil {
+			return nil, err
+		}
+		return parsed.(*Data).message(), nil
+	}
+	m, err := ParseShortMessage(body)
+	return &m, err
+}
+
+func (s *Session) handle(m *ShortMessage, c Command, sequence uint32) {
+	defer s.taken.Done()
+	id, status := s.options.Handler(s.ctx, s, m)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inbound--
+	s.moved.Broadcast()
+	start := len(s.queue())
+	s.out = appendHeader(s.out, headerLen, c|response, status, sequence)
+	if status == StatusOK || s.side == esme {
+		s.out = append(append(s.out, id...), 0) // in a deliver_sm_resp it is unused, and empty
+		putLength(s.out[start:])
+	}
+	s.wake()
 }

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Address is a source or destination: type of number, numbering plan, and up
-// to 20 characters.
+// Address is a source or destination: type of number, numbering plan, and the
+// number, at most 20 characters (in data_sm and alert_notification, 64).
 type Address struct {
 	TON, NPI byte
 	Addr     string
@@ -15,6 +15,12 @@ type Address struct {
 
 // International returns the address of an E.164 number, given without plus.
 func International(digits string) Address { return Address{TON: 1, NPI: 1, Addr: digits} }
+
+// Lengths that several bodies have in common, the NUL included.
+const (
+	maxMessageID   = 65
+	maxLongAddress = 65
+)
 
 // Bits of esm_class (SMPP 3.4 §5.2.12). They are bits: Kannel, for one, sends
 // UDHI together with a messaging mode.
@@ -24,9 +30,12 @@ const (
 	esmClassReceipt = 0x04
 )
 
-// ReceiptOnFinal asks for a receipt when the message is delivered or has
-// failed (registered_delivery, SMPP 3.4 §5.2.17).
-const ReceiptOnFinal = 0x01
+// Values of registered_delivery's two lowest bits: when a receipt is wanted
+// (SMPP 3.4 §5.2.17).
+const (
+	ReceiptOnFinal   = 0x01 // when the message is delivered or has failed
+	ReceiptOnFailure = 0x02
+)
 
 // ShortMessage is the body of submit_sm and deliver_sm, which are alike
 // (SMPP 3.4 §4.4.1, §4.6.1).
@@ -46,39 +55,44 @@ type ShortMessage struct {
 	TLVs               TLVs
 }
 
-// Append appends the body to b.
-func (m *ShortMessage) Append(b []byte) []byte {
-	b = appendCString(b, m.ServiceType)
-	b = appendCString(append(b, m.Source.TON, m.Source.NPI), m.Source.Addr)
-	b = appendCString(append(b, m.Dest.TON, m.Dest.NPI), m.Dest.Addr)
-	b = append(b, m.ESMClass, m.ProtocolID, m.Priority)
-	b = appendCString(b, m.ScheduleTime)
-	b = appendCString(b, m.Validity)
-	b = append(b, m.RegisteredDelivery, m.Replace, m.DataCoding, m.DefaultMsgID, byte(len(m.Message)))
-	b = append(b, m.Message...)
-	return append(b, m.TLVs...)
+func (m *ShortMessage) fields(f *fields) {
+	f.cstring("service_type", &m.ServiceType, 6)
+	f.octet("source_addr_ton", &m.Source.TON)
+	f.octet("source_addr_npi", &m.Source.NPI)
+	f.cstring("source_addr", &m.Source.Addr, 21)
+	f.octet("dest_addr_ton", &m.Dest.TON)
+	f.octet("dest_addr_npi", &m.Dest.NPI)
+	f.cstring("destination_addr", &m.Dest.Addr, 21)
+	f.octet("esm_class", &m.ESMClass)
+	f.octet("protocol_id", &m.ProtocolID)
+	f.octet("priority_flag", &m.Priority)
+	f.cstring("schedule_delivery_time", &m.ScheduleTime, 17)
+	f.cstring("validity_period", &m.Validity, 17)
+	f.octet("registered_delivery", &m.RegisteredDelivery)
+	f.octet("replace_if_present_flag", &m.Replace)
+	f.octet("data_coding", &m.DataCoding)
+	f.octet("sm_default_msg_id", &m.DefaultMsgID)
+	f.shortMessage(&m.Message)
+	f.tlvs(&m.TLVs)
+	f.header(m.ESMClass, m.Content())
 }
 
-// ParseShortMessage reads the body of a submit_sm or deliver_sm. Message and
-// TLVs alias body.
-func ParseShortMessage(body []byte) (m ShortMessage, err error) {
-	c := newCursor(body)
-	m.ServiceType = c.cstring("service_type", 6)
-	m.Source = Address{c.octet("source_addr_ton"), c.octet("source_addr_npi"), c.cstring("source_addr", 21)}
-	m.Dest = Address{c.octet("dest_addr_ton"), c.octet("dest_addr_npi"), c.cstring("destination_addr", 21)}
-	m.ESMClass, m.ProtocolID, m.Priority = c.octet("esm_class"), c.octet("protocol_id"), c.octet("priority_flag")
-	m.ScheduleTime = c.cstring("schedule_delivery_time", 17)
-	m.Validity = c.cstring("validity_period", 17)
-	m.RegisteredDelivery, m.Replace = c.octet("registered_delivery"), c.octet("replace_if_present_flag")
-	m.DataCoding, m.DefaultMsgID = c.octet("data_coding"), c.octet("sm_default_msg_id")
-	m.Message = c.octets("short_message", int(c.octet("sm_length")))
-	m.TLVs = c.tlvs()
-	if c.err == nil && m.ESMClass&ESMClassUDHI != 0 {
-		if content := m.Content(); len(content) == 0 || int(content[0])+1 > len(content) {
-			return m, &FieldError{"short_message", len(body) - len(m.TLVs) - len(m.Message), "its UDHL runs past the message"}
-		}
+// Append implements Body.
+func (m *ShortMessage) Append(b []byte) ([]byte, error) {
+	if m.fits() {
+		return m.write(b), nil
 	}
-	return m, c.err
+	return appendBody(b, m)
+}
+
+// ParseShortMessage reads the body of a submit_sm or deliver_sm, as Parse does.
+func ParseShortMessage(body []byte) (m ShortMessage, err error) {
+	if m.read(body) {
+		return m, nil
+	}
+	f := fields{b: body}
+	m.fields(&f)
+	return m, f.err
 }
 
 // Content is what the message carries: short_message, or message_payload in
@@ -92,46 +106,69 @@ func (m *ShortMessage) Content() []byte {
 	return m.Message
 }
 
+// Data is the body of data_sm, either way (SMPP 3.4 §4.7.1). What it carries is
+// in message_payload.
+type Data struct {
+	ServiceType        string
+	Source, Dest       Address
+	ESMClass           byte
+	RegisteredDelivery byte
+	DataCoding         byte
+	TLVs               TLVs
+}
+
+func (d *Data) fields(f *fields) {
+	f.cstring("service_type", &d.ServiceType, 6)
+	f.address("source", "source_addr", &d.Source, maxLongAddress)
+	f.address("dest", "destination_addr", &d.Dest, maxLongAddress)
+	f.octet("esm_class", &d.ESMClass)
+	f.octet("registered_delivery", &d.RegisteredDelivery)
+	f.octet("data_coding", &d.DataCoding)
+	f.tlvs(&d.TLVs)
+	f.header(d.ESMClass, d.content())
+}
+
+func (d *Data) content() []byte {
+	payload, _ := d.TLVs.Get(TagMessagePayload)
+	return payload
+}
+
+// Append implements Body.
+func (d *Data) Append(b []byte) ([]byte, error) { return appendBody(b, d) }
+
+// message is the same as a submit_sm or deliver_sm says it.
+func (d *Data) message() *ShortMessage {
+	return &ShortMessage{
+		ServiceType: d.ServiceType, Source: d.Source, Dest: d.Dest, ESMClass: d.ESMClass,
+		RegisteredDelivery: d.RegisteredDelivery, DataCoding: d.DataCoding, TLVs: d.TLVs,
+	}
+}
+
+// MessageResponse is the body of submit_sm_resp, data_sm_resp and
+// deliver_sm_resp; in the last the id is unused, and empty.
+type MessageResponse struct {
+	MessageID string // at most 64 characters
+	TLVs      TLVs
+}
+
+func (r *MessageResponse) fields(f *fields) {
+	f.cstring("message_id", &r.MessageID, maxMessageID)
+	f.tlvs(&r.TLVs)
+}
+
+// Append implements Body.
+func (r *MessageResponse) Append(b []byte) ([]byte, error) { return appendBody(b, r) }
+
+// messageID reads the id from a submit_sm_resp that accepts the message: what
+// stands before its NUL. It was accepted also if the id is missing, or too long.
+func messageID(body []byte) string {
+	id, _, _ := bytes.Cut(body, []byte{0})
+	return string(id)
+}
+
 // RelativeTime writes a duration as validity_period wants it, "relative to the
 // SMSC's time" (SMPP 3.4 §7.1.1.2): YYMMDDhhmmss000R.
 func RelativeTime(d time.Duration) string {
 	s := int64(max(d, time.Second) / time.Second)
 	return fmt.Sprintf("%02d%02d%02d%02d%02d%02d000R", 0, 0, s/86400%100, s/3600%24, s/60%60, s%60)
-}
-
-// BindRequest is the body of the three binds (SMPP 3.4 §4.1.1).
-type BindRequest struct {
-	SystemID, Password, SystemType string
-	InterfaceVersion               byte
-	TON, NPI                       byte
-	AddressRange                   string
-}
-
-// interfaceVersion is 3.4.
-const interfaceVersion = 0x34
-
-// Append appends the body to b.
-func (r *BindRequest) Append(b []byte) []byte {
-	b = appendCString(b, r.SystemID)
-	b = appendCString(b, r.Password)
-	b = appendCString(b, r.SystemType)
-	return appendCString(append(b, r.InterfaceVersion, r.TON, r.NPI), r.AddressRange)
-}
-
-// ParseBindRequest reads the body of a bind.
-func ParseBindRequest(body []byte) (r BindRequest, err error) {
-	c := newCursor(body)
-	r.SystemID = c.cstring("system_id", 16)
-	r.Password = c.cstring("password", 9)
-	r.SystemType = c.cstring("system_type", 13)
-	r.InterfaceVersion, r.TON, r.NPI = c.octet("interface_version"), c.octet("addr_ton"), c.octet("addr_npi")
-	r.AddressRange = c.cstring("address_range", 41)
-	return r, c.err
-}
-
-// messageID reads the body of a submit_sm_resp that accepts the message: what
-// stands before its NUL. It was accepted also if the id is missing, or too long.
-func messageID(body []byte) string {
-	id, _, _ := bytes.Cut(body, []byte{0})
-	return string(id)
 }

@@ -1,5 +1,5 @@
-// Package smpp speaks SMPP 3.4 from both ends: an ESME that submits messages to
-// an operator's SMSC and takes what comes back, and the SMSC's side of it.
+// Package smpp speaks SMPP 3.4 from both ends: ESMEs that submit messages to
+// operators' SMSCs and take what comes back, and the SMSC's side of it.
 //
 // A PDU, all numbers big-endian (SMPP 3.4 §3.2):
 //
@@ -9,18 +9,30 @@
 //	sequence_number  4  1 to 7FFFFFFF; a response has its request's
 //	body                mandatory parameters in order, then TLVs
 //
-// A Session is one connection, bound; both sides send requests on it. An ESME
-// keeps a session up. A Server accepts them.
+// From the bytes up:
 //
-// Buffers: what is decoded aliases the buffer it came from, which the session
-// gives away and never reuses.
+//	pdu.go, frames.go              a PDU, and how it is cut from a connection
+//	body.go, fields.go, tlv.go     what is in it; bind.go, message.go, multi.go
+//	                               and manage.go have the bodies
+//	receipt.go                     delivery receipts
+//	session.go, inbound.go,        one connection, bound: both sides send requests
+//	window.go, alive.go            on it
+//	link.go, pool.go, pace.go      an operator: several binds that are kept up, and
+//	                               how fast they are written to
+//	network.go                     several operators, chosen by number
+//	server.go                      the SMSC's side
+//	metrics.go                     what is told to Prometheus
+//
+// Who owns what: to encode is to append to the caller's buffer, and what was
+// appended is the caller's. What is decoded aliases the buffer that it came
+// from where it is octets (Message, TLVs), so it is good for as long as nobody
+// writes to that; strings are copies. A Handler gets messages of its own, which
+// it may keep.
 package smpp
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 
 	"github.com/fiorix/go-smpp/smpp/pdu"
 )
@@ -28,33 +40,68 @@ import (
 // Command is a command_id (SMPP 3.4 §5.1.2.1).
 type Command uint32
 
-// The commands that are handled; any other is answered with generic_nack.
+// The commands of SMPP 3.4; any other is answered with generic_nack.
 const (
 	GenericNack         = Command(pdu.GenericNACKID)
 	BindReceiver        = Command(pdu.BindReceiverID)
 	BindReceiverResp    = Command(pdu.BindReceiverRespID)
 	BindTransmitter     = Command(pdu.BindTransmitterID)
 	BindTransmitterResp = Command(pdu.BindTransmitterRespID)
-	BindTransceiver     = Command(pdu.BindTransceiverID)
-	BindTransceiverResp = Command(pdu.BindTransceiverRespID)
+	QuerySM             = Command(pdu.QuerySMID)
+	QuerySMResp         = Command(pdu.QuerySMRespID)
 	SubmitSM            = Command(pdu.SubmitSMID)
 	SubmitSMResp        = Command(pdu.SubmitSMRespID)
 	DeliverSM           = Command(pdu.DeliverSMID)
 	DeliverSMResp       = Command(pdu.DeliverSMRespID)
 	Unbind              = Command(pdu.UnbindID)
 	UnbindResp          = Command(pdu.UnbindRespID)
+	ReplaceSM           = Command(pdu.ReplaceSMID)
+	ReplaceSMResp       = Command(pdu.ReplaceSMRespID)
+	CancelSM            = Command(pdu.CancelSMID)
+	CancelSMResp        = Command(pdu.CancelSMRespID)
+	BindTransceiver     = Command(pdu.BindTransceiverID)
+	BindTransceiverResp = Command(pdu.BindTransceiverRespID)
+	Outbind             = Command(pdu.OutbindID)
 	EnquireLink         = Command(pdu.EnquireLinkID)
 	EnquireLinkResp     = Command(pdu.EnquireLinkRespID)
+	SubmitMulti         = Command(pdu.SubmitMultiID)
+	SubmitMultiResp     = Command(pdu.SubmitMultiRespID)
+	AlertNotification   = Command(pdu.AlertNotificationID)
+	DataSM              = Command(pdu.DataSMID)
+	DataSMResp          = Command(pdu.DataSMRespID)
 )
 
 // response is the bit that makes a command its response.
 const response Command = 1 << 31
 
+// commandNames are what SMPP 3.4 table 5-1 calls the requests.
+var commandNames = map[Command]string{
+	BindReceiver: "bind_receiver", BindTransmitter: "bind_transmitter", BindTransceiver: "bind_transceiver",
+	QuerySM: "query_sm", SubmitSM: "submit_sm", DeliverSM: "deliver_sm", Unbind: "unbind", ReplaceSM: "replace_sm",
+	CancelSM: "cancel_sm", Outbind: "outbind", EnquireLink: "enquire_link", SubmitMulti: "submit_multi",
+	AlertNotification: "alert_notification", DataSM: "data_sm",
+}
+
 func (c Command) String() string {
-	if name := pdu.ID(c).String(); name != "" {
-		return name
+	if c == GenericNack {
+		return "generic_nack"
 	}
-	return fmt.Sprintf("command %08x", uint32(c))
+	name, ok := commandNames[c&^response]
+	switch {
+	case !ok:
+		return fmt.Sprintf("command %08x", uint32(c))
+	case c&response != 0:
+		return name + "_resp"
+	}
+	return name
+}
+
+// known tells a command of SMPP 3.4 from any other.
+func (c Command) known() bool {
+	if c == SubmitSMResp || c == DeliverSMResp { // nearly all that is asked about
+		return true
+	}
+	return bodyOf(c) != nil
 }
 
 // Status is a command_status (SMPP 3.4 §5.1.3).
@@ -72,10 +119,15 @@ const (
 	StatusInvalidDest     Status = 0x0B // ESME_RINVDSTADR
 	StatusBindFailed      Status = 0x0D // ESME_RBINDFAIL
 	StatusInvalidPassword Status = 0x0E // ESME_RINVPASWD
+	StatusInvalidSystemID Status = 0x0F // ESME_RINVSYSID
+	StatusCancelFailed    Status = 0x11 // ESME_RCANCELFAIL
+	StatusReplaceFailed   Status = 0x13 // ESME_RREPLACEFAIL
 	StatusQueueFull       Status = 0x14 // ESME_RMSGQFUL
+	StatusSubmitFailed    Status = 0x45 // ESME_RSUBMITFAIL
 	StatusThrottled       Status = 0x58 // ESME_RTHROTTLED
 	StatusTemporary       Status = 0x64 // ESME_RX_T_APPN: deliver it again later
 	StatusPermanent       Status = 0x65 // ESME_RX_P_APPN: do not
+	StatusQueryFailed     Status = 0x67 // ESME_RQUERYFAIL
 )
 
 // Error makes a status that is not StatusOK an error of its own.
@@ -102,49 +154,26 @@ type PDU struct {
 
 // Append appends the frame to b.
 func (p *PDU) Append(b []byte) []byte {
-	b = binary.BigEndian.AppendUint32(b, uint32(headerLen+len(p.Body)))
-	b = binary.BigEndian.AppendUint32(b, uint32(p.Command))
-	b = binary.BigEndian.AppendUint32(b, uint32(p.Status))
-	b = binary.BigEndian.AppendUint32(b, p.Sequence)
-	return append(b, p.Body...)
+	return append(appendHeader(b, headerLen+len(p.Body), p.Command, p.Status, p.Sequence), p.Body...)
 }
 
-// ErrFraming says that command_length cannot be right, so nothing behind it can
-// be understood any more.
-var ErrFraming = errors.New("smpp: impossible command_length")
-
-// ReadPDU reads one frame of at most limit octets. The length is judged before
-// anything else is waited for or allocated.
-func ReadPDU(r io.Reader, limit int) (PDU, error) {
-	var header [headerLen]byte
-	if _, err := io.ReadFull(r, header[:4]); err != nil {
-		return PDU{}, err
-	}
-	length := binary.BigEndian.Uint32(header[0:])
-	if length < headerLen || length > uint32(limit) {
-		return PDU{}, fmt.Errorf("%w %d", ErrFraming, length)
-	}
-	if _, err := io.ReadFull(r, header[4:]); err != nil {
-		return PDU{}, cutOff(err)
-	}
-	p := PDU{
-		Command:  Command(binary.BigEndian.Uint32(header[4:])),
-		Status:   Status(binary.BigEndian.Uint32(header[8:])),
-		Sequence: binary.BigEndian.Uint32(header[12:]),
-	}
-	if length > headerLen {
-		p.Body = make([]byte, length-headerLen)
-		if _, err := io.ReadFull(r, p.Body); err != nil {
-			return PDU{}, cutOff(err)
-		}
-	}
-	return p, nil
+func appendHeader(b []byte, length int, c Command, status Status, sequence uint32) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(length))
+	b = binary.BigEndian.AppendUint32(b, uint32(c))
+	b = binary.BigEndian.AppendUint32(b, uint32(status))
+	return binary.BigEndian.AppendUint32(b, sequence)
 }
 
-// cutOff tells an end within a frame from one between two.
-func cutOff(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
+// appendMessage appends the frame of a message. After an error b is as it was.
+func appendMessage(b []byte, c Command, sequence uint32, m *ShortMessage) ([]byte, error) {
+	start := len(b)
+	whole, err := m.Append(appendHeader(b, 0, c, StatusOK, sequence))
+	if err == nil && len(whole)-start > MaxPDU {
+		err = &FieldError{"message_payload", headerLen, fmt.Sprintf("makes a PDU of %d octets, at most %d", len(whole)-start, MaxPDU)}
 	}
-	return err
+	if err != nil {
+		return whole[:start], err
+	}
+	putLength(whole[start:])
+	return whole, nil
 }

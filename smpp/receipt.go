@@ -2,9 +2,11 @@ package smpp
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -46,16 +48,57 @@ func (s State) Failed() bool {
 type Receipt struct {
 	MessageID string
 	State     State
+	Error     NetworkError // why, if the operator says it
+}
+
+// NetworkError is the network's own error code (network_error_code, SMPP 3.4
+// §5.3.2.31). Without the TLV it is what "err:" of the text says, with network
+// 0.
+type NetworkError struct {
+	Network byte // 3 is GSM
+	Code    uint16
+}
+
+// AbsentSubscriber is what GSM networks say of a telephone that is switched off
+// or out of reach (TS 29.002 §17.6.1, code 27). There is another one for short
+// messages, absentSubscriberSM, 6.
+var AbsentSubscriber = NetworkError{Network: 3, Code: 27}
+
+const absentSubscriberSM = 6
+
+// Absent reports that the message did not get through because the telephone
+// could not be reached: the network says so, or it was tried until the message
+// expired.
+func (r Receipt) Absent() bool {
+	switch r.State {
+	case Expired:
+		return true
+	case Undeliverable:
+		return r.Error == AbsentSubscriber || r.Error == NetworkError{3, absentSubscriberSM} || r.Error == NetworkError{0, AbsentSubscriber.Code}
+	}
+	return false
 }
 
 // IsReceipt tells whether a deliver_sm is a receipt and not a message.
 func (m *ShortMessage) IsReceipt() bool { return m.ESMClass&esmClassType == esmClassReceipt }
+
+// WantsReceipt tells whether a receipt was asked for in this case.
+func (m *ShortMessage) WantsReceipt(s State) bool {
+	switch m.RegisteredDelivery & 0x03 {
+	case ReceiptOnFinal:
+		return true
+	case ReceiptOnFailure:
+		return s.Failed()
+	}
+	return false
+}
 
 // Operators write the text with their own blanks, case and abbreviations, so id
 // and stat are looked for apart, in front of "text:".
 var (
 	receiptID   = regexp.MustCompile(`(?i)\bid:\s*([^\s,;]+)`)
 	receiptStat = regexp.MustCompile(`(?i)\bstat:\s*([a-z]+)`)
+	receiptErr  = regexp.MustCompile(`(?i)\berr:\s*([0-9]{1,5})\b`)
 	receiptRest = regexp.MustCompile(`(?i)\btext:`)
 )
 
@@ -89,6 +132,7 @@ func ParseReceipt(m *ShortMessage) (r Receipt, err error) {
 	if r.MessageID == "" {
 		return Receipt{}, errors.New("smpp: a receipt without the message's id")
 	}
+	r.Error = networkError(m.TLVs, text)
 	if state, ok := m.TLVs.Get(TagMessageState); ok && len(state) == 1 {
 		if r.State = State(state[0]); stateText[r.State] == "" {
 			r.State = Unknown // an operator's own
@@ -103,6 +147,18 @@ func ParseReceipt(m *ShortMessage) (r Receipt, err error) {
 	return r, err
 }
 
+func networkError(tlvs TLVs, text []byte) (e NetworkError) {
+	if v, ok := tlvs.Get(TagNetworkErrorCode); ok && len(v) == 3 {
+		return NetworkError{v[0], binary.BigEndian.Uint16(v[1:])}
+	}
+	if match := receiptErr.FindSubmatch(text); match != nil {
+		if code, err := strconv.ParseUint(string(match[1]), 10, 16); err == nil {
+			e.Code = uint16(code)
+		}
+	}
+	return e
+}
+
 // NewReceipt makes the deliver_sm that tells the sender of m what became of it.
 func NewReceipt(m *ShortMessage, r Receipt, submitted, done time.Time) *ShortMessage {
 	delivered := 0
@@ -110,10 +166,41 @@ func NewReceipt(m *ShortMessage, r Receipt, submitted, done time.Time) *ShortMes
 		delivered = 1
 	}
 	const minutes = "0601021504"
-	text := fmt.Sprintf("id:%s sub:001 dlvrd:%03d submit date:%s done date:%s stat:%s err:000 text:",
-		r.MessageID, delivered, submitted.UTC().Format(minutes), done.UTC().Format(minutes), r.State)
-	return &ShortMessage{
-		Source: m.Dest, Dest: m.Source, ESMClass: esmClassReceipt, Message: []byte(text),
-		TLVs: TLVs(nil).Add(TagReceiptedMessageID, append([]byte(r.MessageID), 0)).Add(TagMessageState, []byte{byte(r.State)}),
+	text := fmt.Sprintf("id:%s sub:001 dlvrd:%03d submit date:%s done date:%s stat:%s err:%03d text:",
+		r.MessageID, delivered, submitted.UTC().Format(minutes), done.UTC().Format(minutes), r.State, r.Error.Code)
+	tlvs := TLVs(nil).Add(TagReceiptedMessageID, append([]byte(r.MessageID), 0)).Add(TagMessageState, []byte{byte(r.State)})
+	if r.Error.Network != 0 {
+		tlvs = tlvs.Add(TagNetworkErrorCode, binary.BigEndian.AppendUint16([]byte{r.Error.Network}, r.Error.Code))
 	}
+	return &ShortMessage{
+		Source: m.Dest, Dest: m.Source, ESMClass: esmClassReceipt, Message: []byte(text), TLVs: tlvs,
+	}
+}
+
+// IDs is how an operator writes message ids. Some write the same number in hex
+// in submit_sm_resp and in decimal in receipts, or the other way round.
+type IDs struct {
+	Response Radix // in submit_sm_resp
+	Receipt  Radix // in receipts
+}
+
+// Radix is 10 or 16 where ids are numbers, and 0 where they are only names.
+type Radix int
+
+// submitted is an id from a submit_sm_resp in the form that Receipted gives.
+func (i IDs) submitted(id string) string { return i.Response.plain(id) }
+
+// Receipted is an id from a receipt in the form that Submit returns.
+func (i IDs) Receipted(id string) string { return i.Receipt.plain(id) }
+
+// plain is a number in decimal, and what is none as it is.
+func (r Radix) plain(id string) string {
+	if r == 0 {
+		return id
+	}
+	n, err := strconv.ParseUint(strings.TrimPrefix(strings.ToLower(id), "0x"), int(r), 64)
+	if err != nil {
+		return id
+	}
+	return strconv.FormatUint(n, 10)
 }

@@ -1,7 +1,7 @@
 package smpp
 
 import (
-	"bufio"
+	"crypto/subtle"
 	"errors"
 	"net"
 	"sync"
@@ -9,20 +9,29 @@ import (
 )
 
 // Server is the SMSC's side: it takes connections, lets them bind, and runs a
-// session for each.
+// session for each. An idle session costs one goroutine and a small buffer, so
+// one process serves thousands. For TLS it is given a tls listener.
 type Server struct {
-	Options Options
-	// Authenticate judges a bind; StatusOK lets it in.
-	Authenticate func(BindRequest) Status
-	// Bound is told of every session that begins, before it is served.
+	Options Options // of each session
+	// Account finds who may bind; nil lets everybody in.
+	Account func(systemID string) (Account, bool)
+	// Bound is told of every session that begins, before anything else of it is
+	// served.
 	Bound func(*Session)
 
 	mu       sync.Mutex
 	listener net.Listener
 	closed   bool
 	sessions map[*Session]struct{}
+	binds    map[string]int        // sessions of each system_id
 	open     map[net.Conn]struct{} // not bound yet
 	serving  sync.WaitGroup
+}
+
+// Account is what an ESME was given.
+type Account struct {
+	Password string
+	Binds    int // at most so many at once; 0 is without limit
 }
 
 // Serve takes connections until Close.
@@ -33,11 +42,14 @@ func (v *Server) Serve(listener net.Listener) error {
 		return net.ErrClosed
 	}
 	v.listener = listener
-	v.sessions, v.open = make(map[*Session]struct{}), make(map[net.Conn]struct{})
+	v.sessions, v.open, v.binds = make(map[*Session]struct{}), make(map[net.Conn]struct{}), make(map[string]int)
 	v.mu.Unlock()
 	for {
 		conn, err := listener.Accept()
 		if err != nil {
+			if v.transient(err) {
+				continue
+			}
 			return err
 		}
 		v.mu.Lock()
@@ -51,6 +63,20 @@ func (v *Server) Serve(listener net.Listener) error {
 		v.mu.Unlock()
 		go func() { defer v.serving.Done(); v.serve(conn) }()
 	}
+}
+
+// transient waits and reports true if a connection could not be taken but the
+// next may: the process is out of file descriptors, or the peer was gone again.
+func (v *Server) transient(err error) bool {
+	v.mu.Lock()
+	closed := v.closed
+	v.mu.Unlock()
+	var timeout interface{ Temporary() bool }
+	if closed || !errors.As(err, &timeout) || !timeout.Temporary() {
+		return false
+	}
+	time.Sleep(10 * time.Millisecond)
+	return true
 }
 
 // Close stops listening, unbinds all sessions and waits for them to end.
@@ -80,86 +106,132 @@ func (v *Server) Close() error {
 
 func (v *Server) serve(conn net.Conn) {
 	defer conn.Close()
-	s, err := v.bind(conn)
+	s, reader, answer := v.bind(conn)
 	v.mu.Lock()
 	delete(v.open, conn)
-	if err == nil {
-		if v.closed {
-			s.cancel(ErrClosed)
-		}
-		v.sessions[s] = struct{}{}
-	}
 	v.mu.Unlock()
-	if err != nil {
+	if s == nil {
 		return
 	}
+	defer v.left(s)
 	if v.Bound != nil {
 		v.Bound(s)
 	}
-	s.wait()
+	s.start(reader, answer)
 	v.mu.Lock()
-	delete(v.sessions, s)
+	closed := v.closed
 	v.mu.Unlock()
+	if closed {
+		_ = s.Close() // Close may have missed it
+	}
+	s.wait()
 }
 
-// bind reads until the connection is bound. Whoever does not get there in time
-// or sends anything else is gone.
-func (v *Server) bind(conn net.Conn) (*Session, error) {
+// left counts a session out.
+func (v *Server) left(s *Session) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.sessions, s)
+	if v.binds[s.request.SystemID]--; v.binds[s.request.SystemID] == 0 {
+		delete(v.binds, s.request.SystemID)
+	}
+}
+
+// bind reads until the connection is bound: a session then, and the response it
+// begins with. Who does not get there in time is gone; so is who is refused,
+// since each password then costs a connection.
+func (v *Server) bind(conn net.Conn) (*Session, *frameReader, PDU) {
 	options := v.Options.withDefaults()
 	if err := conn.SetDeadline(time.Now().Add(options.Timeout)); err != nil {
-		return nil, err
+		return nil, nil, PDU{}
 	}
-	reader := bufio.NewReader(conn)
+	reader := &frameReader{r: conn, limit: maxPDUUnbound}
 	for {
-		p, err := ReadPDU(reader, maxPDUUnbound)
-		if err != nil {
-			if errors.Is(err, ErrFraming) {
-				_, _ = conn.Write((&PDU{Command: GenericNack, Status: StatusInvalidLength}).Append(nil))
-			}
-			return nil, err
+		p, err := reader.next()
+		if errors.Is(err, ErrFraming) {
+			_, _ = conn.Write((&PDU{Command: GenericNack, Status: StatusInvalidLength}).Append(nil))
 		}
-		if p.Command&response != 0 {
+		if err != nil {
+			return nil, nil, PDU{}
+		}
+		if p.answers() {
 			continue // we have asked nothing
 		}
 		request, answer := v.judge(p)
-		ok := answer.Status == StatusOK && answer.Command != GenericNack && p.Command != EnquireLink
-		if !ok {
-			if _, err := conn.Write(answer.Append(nil)); err != nil {
-				return nil, err
+		if request != nil && answer.Status == StatusOK {
+			s := v.admit(conn, options, p.Command, request, &answer)
+			if s != nil {
+				return s, reader, answer
 			}
-			if p.Command == EnquireLink {
-				continue
-			}
-			return nil, answer.Status
 		}
-		if err := conn.SetDeadline(time.Time{}); err != nil {
-			return nil, err
+		if _, err := conn.Write(answer.Append(nil)); err != nil || request != nil || p.Command == Unbind {
+			return nil, nil, PDU{}
 		}
-		answer.Body = appendCString(nil, options.SystemID)
-		answer.Body = TLVs(answer.Body).Add(TagSCInterfaceVersion, []byte{interfaceVersion})
-		return newSession(conn, reader, options, p.Command, request, answer), nil
 	}
 }
 
-// judge answers one frame of a connection that is not bound.
-func (v *Server) judge(p PDU) (BindRequest, PDU) {
-	answer := PDU{Command: p.Command | response, Sequence: p.Sequence}
-	switch p.Command {
-	case BindTransceiver, BindTransmitter, BindReceiver:
-	case EnquireLink:
-		return BindRequest{}, answer
-	case SubmitSM, DeliverSM, Unbind:
-		answer.Status = StatusNotBound
-		return BindRequest{}, answer
-	default:
-		return BindRequest{}, PDU{Command: GenericNack, Status: StatusInvalidCommand, Sequence: p.Sequence}
-	}
-	request, err := ParseBindRequest(p.Body)
+// judge answers one frame of a connection that is not bound; request is set if
+// it is a bind that parses.
+func (v *Server) judge(p PDU) (request *BindRequest, answer PDU) {
+	answer = PDU{Command: p.Command | response, Sequence: p.Sequence}
+	body, err := Parse(p.Command, p.Body)
+	var field *FieldError
 	switch {
-	case err != nil || request.SystemID == "":
-		answer.Status = StatusBindFailed
-	case v.Authenticate != nil:
-		answer.Status = v.Authenticate(request)
+	case !p.Command.known() || p.Command == Outbind || p.Command == AlertNotification:
+		return nil, PDU{Command: GenericNack, Status: StatusInvalidCommand, Sequence: p.Sequence}
+	case errors.As(err, &field):
+		answer.Status = field.Status()
+		return nil, answer
+	case p.Command == EnquireLink || p.Command == Unbind:
+		return nil, answer
 	}
+	request, ok := body.(*BindRequest)
+	if !ok {
+		answer.Status = StatusNotBound
+		return nil, answer
+	}
+	answer.Status = v.authenticate(request)
 	return request, answer
+}
+
+func (v *Server) authenticate(r *BindRequest) Status {
+	if v.Account == nil {
+		return StatusOK
+	}
+	account, ok := v.Account(r.SystemID)
+	switch same := subtle.ConstantTimeCompare([]byte(account.Password), []byte(r.Password)); {
+	case !ok:
+		return StatusInvalidSystemID
+	case same != 1:
+		return StatusInvalidPassword
+	}
+	return StatusOK
+}
+
+// admit makes the session of a bind, unless there are too many of its system_id.
+func (v *Server) admit(conn net.Conn, options Options, role Command, r *BindRequest, answer *PDU) *Session {
+	limit := 0
+	if v.Account != nil {
+		account, _ := v.Account(r.SystemID)
+		limit = account.Binds
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if limit > 0 && v.binds[r.SystemID] >= limit {
+		answer.Status = StatusAlreadyBound
+		return nil
+	}
+	body := BindResponse{SystemID: options.SystemID, TLVs: TLVs(nil).Add(TagSCInterfaceVersion, []byte{interfaceVersion})}
+	raw, err := body.Append(nil)
+	if err != nil || conn.SetDeadline(time.Time{}) != nil {
+		answer.Status = StatusSystemError
+		return nil
+	}
+	answer.Body = raw
+	s := newSession(conn, options, smsc, role)
+	r.TLVs = append(TLVs(nil), r.TLVs...)
+	s.request, s.answer = *r, body
+	v.binds[r.SystemID]++
+	v.sessions[s] = struct{}{}
+	return s
 }

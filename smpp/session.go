@@ -1,32 +1,37 @@
 package smpp
 
 import (
-	"bufio"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 )
 
 // Handler takes a message that the other side sent: a deliver_sm on the ESME,
-// a submit_sm on the SMSC. The message is acknowledged when it returns, with
-// the status it returns, and with the id if it was a submit_sm: so it returns
-// once the message is stored. It runs beside the session, which goes on
-// reading. The context ends with the session.
+// a submit_sm on the SMSC, a data_sm on either. The message is acknowledged
+// when it returns, with the status it returns, and with the id if it was sent
+// to an SMSC: so it returns once the message is stored. It runs beside the
+// session, which goes on reading. The context ends with the session.
 type Handler func(ctx context.Context, s *Session, m *ShortMessage) (id string, status Status)
 
 // Options are what a session keeps to; the zero value means the defaults.
 type Options struct {
 	Window   int           // requests that may be unanswered towards the other side; 10
-	Inbound  int           // messages in the handler at once, the next is told "queue full"; 256
+	Inbound  int           // messages in the handler at once, the next is told "queue full"; 2,000
 	Timeout  time.Duration // for each request, the bind and each write; 10 s
 	Enquire  time.Duration // silence after which enquire_link is sent; 30 s
 	Handler  Handler
-	SystemID string // what a server calls itself
+	SystemID string       // what a server calls itself
+	Log      *slog.Logger // nothing of what messages say goes there; none if nil
 	// Malformed, if set, is told of messages that do not parse and were refused.
 	Malformed func(error)
+
+	stats *stats // where the session counts; of its own if nil
 }
 
 func (o Options) withDefaults() Options {
@@ -34,7 +39,7 @@ func (o Options) withDefaults() Options {
 		o.Window = 10
 	}
 	if o.Inbound == 0 {
-		o.Inbound = 256
+		o.Inbound = 2000
 	}
 	if o.Timeout == 0 {
 		o.Timeout = 10 * time.Second
@@ -42,66 +47,109 @@ func (o Options) withDefaults() Options {
 	if o.Enquire == 0 {
 		o.Enquire = 30 * time.Second
 	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.stats == nil {
+		o.stats = new(stats)
+	}
 	return o
 }
 
-// Errors of a session. A request that ends with either may have been carried
-// out or not.
+// Errors of a request, beside a Status, which is the other side's refusal.
 var (
-	ErrClosed  = errors.New("smpp: the session is closed")
-	ErrTimeout = errors.New("smpp: no response in time")
+	// ErrClosed: the session ended before the request was sent.
+	ErrClosed = errors.New("smpp: the session is closed")
+	// ErrUnanswered: the request was sent, and what became of it is not known.
+	ErrUnanswered = errors.New("smpp: sent and not answered")
+	// ErrTimeout: there was no response in time. Such a request is unanswered.
+	ErrTimeout = fmt.Errorf("%w in time", ErrUnanswered)
 )
 
 // Session is one bound connection. Its methods are safe for concurrent use.
 type Session struct {
 	conn    net.Conn
 	options Options
-	peer    BindRequest // on the server's side: who bound
-	role    Command     // the bind: what may be sent in which direction
-
-	window  chan struct{} // a token for each unanswered request of ours
-	inbound chan struct{} // a token for each message in the handler
+	side    side
+	role    Command      // the bind: what may be sent in which direction
+	request BindRequest  // how it was bound
+	answer  BindResponse // and what was said to that
 
 	ctx    context.Context // ends with the session
 	cancel context.CancelCauseFunc
-	gone   sync.WaitGroup // reader, writer, keepAlive
+	gone   sync.WaitGroup // reader, writer
 	taken  sync.WaitGroup // handlers
 
-	writing  sync.Mutex // from taking out until it is written; before mu
 	mu       sync.Mutex
 	sequence uint32
 	pending  map[uint32]*call
-	out      []byte // encoded, to be written
-	wake     chan struct{}
-	drained  chan struct{} // takes a value when out was taken to be written
+	window   window
+	inbound  int        // messages in the handler
+	out      []byte     // encoded, to be written; see queue
+	writing  bool       // the writer runs
+	moved    *sync.Cond // out was written, a request was answered, or the session has ended
 	heard    time.Time
+	probe    *call // the enquire_link that is not answered
+	timer    *time.Timer
+	wakeAt   time.Time // when the timer fires
+	ended    bool
+
+	finished []*call // the reader's own, between two uses
 }
+
+// side is which end of the connection a session is.
+type side bool
+
+const (
+	esme side = false
+	smsc side = true
+)
 
 // call is one request that waits for its response.
 type call struct {
 	command  Command
-	response chan PDU // takes one
+	sequence uint32
+	began    time.Time
+	windowed bool // it holds a place in the window
+	alone    bool // nobody waits for it (any more)
+	finished bool // it is no longer pending, and the rest is set
+
+	done chan struct{} // takes a value soon after that
+	id   string        // of a submit_sm_resp
+	err  error
 }
 
-// newSession starts a session on a connection that is bound already; first, if
-// any, is what it writes before all else.
-func newSession(conn net.Conn, reader *bufio.Reader, options Options, role Command, peer BindRequest, first ...PDU) *Session {
+// calls keeps calls that were waited for, for the next requests.
+var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
+
+// newSession makes a session of a connection that was just bound, which start
+// sets going.
+func newSession(conn net.Conn, options Options, side side, role Command) *Session {
 	s := &Session{
-		conn: conn, options: options, peer: peer, role: role,
-		window: make(chan struct{}, options.Window), inbound: make(chan struct{}, options.Inbound),
+		conn: conn, options: options, side: side, role: role,
 		sequence: 1, pending: make(map[uint32]*call), heard: time.Now(),
-		wake: make(chan struct{}, 1), drained: make(chan struct{}, 1),
+	}
+	s.window.size = options.Window
+	s.moved = sync.NewCond(&s.mu)
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	s.wakeAt = s.heard.Add(options.Enquire)
+	s.timer = time.AfterFunc(options.Enquire, s.tick)
+	return s
+}
+
+// start reads from where the bind left off; first, if any, is written before
+// all else.
+func (s *Session) start(r *frameReader, first ...PDU) {
+	r.limit = MaxPDU
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return
 	}
 	for _, p := range first {
 		s.send(p)
 	}
-	s.ctx, s.cancel = context.WithCancelCause(context.Background())
-	s.gone.Add(3)
-	go func() { defer s.gone.Done(); s.cancel(s.read(reader)) }()
-	go func() { defer s.gone.Done(); s.cancel(s.write()) }()
-	go func() { defer s.gone.Done(); s.keepAlive() }()
-	context.AfterFunc(s.ctx, func() { conn.Close() })
-	return s
+	s.gone.Go(func() { s.end(s.read(r)) })
 }
 
 // Done is closed when the session has ended.
@@ -114,40 +162,29 @@ func (s *Session) Err() error { return context.Cause(s.ctx) }
 // not bound as a transmitter (SMPP 3.4 §2.2).
 func (s *Session) Receives() bool { return s.role != BindTransmitter }
 
-// Peer is what the ESME said of itself in its bind; of a server's sessions.
-func (s *Session) Peer() BindRequest { return s.peer }
+// Transmits reports whether messages may be submitted on the session.
+func (s *Session) Transmits() bool { return s.role != BindReceiver }
 
-// Close unbinds, waits for the other side to agree, and closes. Requests that
-// are still unanswered then end with ErrClosed.
-func (s *Session) Close() error {
-	ctx, cancel := context.WithTimeout(s.ctx, min(s.options.Timeout, time.Second))
-	defer cancel()
-	if p, err := s.begin(Unbind, nil); err == nil {
-		_, _ = s.await(ctx, p) // it is closed in either case
-	}
-	s.cancel(ErrClosed)
-	s.wait()
-	return nil
-}
+// Request is the bind that the session began with.
+func (s *Session) Request() BindRequest { return s.request }
 
-// wait returns when nothing of the session runs any more.
-func (s *Session) wait() {
-	s.gone.Wait()
-	s.taken.Wait()
+// Answer is what the SMSC said of itself when it was bound to.
+func (s *Session) Answer() BindResponse { return s.answer }
+
+// Unanswered is how many requests of this side are unanswered.
+func (s *Session) Unanswered() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.window.used
 }
 
 // Submit sends one submit_sm and waits for its response: the SMSC's id for the
-// message. A refusal is a Status.
+// message. It waits for room in the window. A refusal is a Status.
 func (s *Session) Submit(ctx context.Context, m *ShortMessage) (id string, err error) {
-	if err := s.acquire(ctx); err != nil {
-		return "", err
+	if !s.Transmits() {
+		return "", StatusNotBound
 	}
-	p, err := s.begin(SubmitSM, m)
-	if err != nil {
-		s.release()
-		return "", err
-	}
-	return s.submitted(ctx, p)
+	return s.ask(ctx, SubmitSM, m)
 }
 
 // Deliver sends one deliver_sm and waits until it is acknowledged. A refusal
@@ -156,42 +193,254 @@ func (s *Session) Deliver(ctx context.Context, m *ShortMessage) error {
 	if !s.Receives() {
 		return StatusNotBound
 	}
-	if err := s.acquire(ctx); err != nil {
-		return err
-	}
-	defer s.release()
-	p, err := s.begin(DeliverSM, m)
-	if err != nil {
-		return err
-	}
-	_, err = s.await(ctx, p)
+	_, err := s.ask(ctx, DeliverSM, m)
 	return err
 }
 
-func (s *Session) submitted(ctx context.Context, p waiting) (string, error) {
-	defer s.release()
-	answer, err := s.await(ctx, p)
+// ask sends a message and waits for its response.
+func (s *Session) ask(ctx context.Context, command Command, m *ShortMessage) (string, error) {
+	if err := s.acquire(ctx); err != nil {
+		return "", err
+	}
+	c, err := s.begin(command, m)
 	if err != nil {
 		return "", err
 	}
-	return messageID(answer.Body), nil
+	return s.await(ctx, c)
 }
 
-// acquire waits for room in the window.
-func (s *Session) acquire(ctx context.Context) error {
+// Enquire asks the other side whether it is there, and waits for the answer.
+func (s *Session) Enquire(ctx context.Context) error {
+	c, err := s.begin(EnquireLink, nil)
+	if err != nil {
+		return err
+	}
+	_, err = s.await(ctx, c)
+	return err
+}
+
+// maxSequence is the highest sequence_number (SMPP 3.4 §5.1.4).
+const maxSequence = 0x7FFFFFFF
+
+// begin puts a request on its way. A message has acquired its place in the
+// window before, and gives it back if it cannot be sent.
+func (s *Session) begin(command Command, m *ShortMessage) (*call, error) {
+	c := calls.Get().(*call)
+	c.command, c.began, c.windowed, c.alone, c.finished = command, time.Now(), m != nil, false, false
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return nil, s.closed() // the window ended with the session
+	}
+	if err := s.write(c, m); err != nil {
+		s.window.release()
+		return nil, err
+	}
+	return c, nil
+}
+
+// write gives a request its number and queues it. The caller holds mu.
+func (s *Session) write(c *call, m *ShortMessage) (err error) {
+	for taken := true; taken; _, taken = s.pending[s.sequence] {
+		if s.sequence++; s.sequence > maxSequence {
+			s.sequence = 1
+		}
+	}
+	c.sequence = s.sequence
+	if m != nil {
+		if s.out, err = appendMessage(s.queue(), c.command, c.sequence, m); err != nil {
+			return err
+		}
+	} else {
+		s.out = appendHeader(s.queue(), headerLen, c.command, StatusOK, c.sequence)
+	}
+	s.pending[c.sequence] = c
+	s.wake()
+	if deadline := c.began.Add(s.options.Timeout); deadline.Before(s.wakeAt) {
+		s.wakeAt = deadline
+		s.timer.Reset(s.options.Timeout)
+	}
+	return nil
+}
+
+// await waits for the response to a request. Its status, if not well, is the
+// error. Who waits no longer leaves the request in the window until it is
+// answered or its time is up.
+func (s *Session) await(ctx context.Context, c *call) (id string, err error) {
 	select {
-	case s.window <- struct{}{}:
-		return nil
-	case <-s.ctx.Done():
-		return s.closed()
+	case <-c.done:
 	case <-ctx.Done():
-		return ctx.Err()
+		s.mu.Lock()
+		finished := c.finished
+		c.alone = !finished
+		s.mu.Unlock()
+		if !finished {
+			return "", fmt.Errorf("%w: %w", ErrUnanswered, ctx.Err())
+		}
+		<-c.done // what came at the same moment counts
+	}
+	id, err = c.id, c.err
+	c.id, c.err = "", nil
+	calls.Put(c)
+	return id, err
+}
+
+// finish ends a call that is pending; tell must follow. The caller holds mu.
+func (s *Session) finish(c *call, id string, err error) {
+	delete(s.pending, c.sequence)
+	if c.windowed {
+		s.window.release()
+	}
+	s.moved.Broadcast()
+	c.id, c.err, c.finished = id, err, true
+}
+
+// tell wakes whoever waits for a call that has finished.
+func (c *call) tell() {
+	if !c.alone {
+		c.done <- struct{}{}
 	}
 }
 
-func (s *Session) release() { <-s.window }
+// match hands a response, and all others that came with it, to the requests
+// that they answer. Who waited for them is told when the lock is free again:
+// most will take it at once, to send the next.
+func (s *Session) match(p PDU, r *frameReader) (next PDU, more bool, err error) {
+	finished := s.finished[:0]
+	s.mu.Lock()
+	s.heard = r.at
+	for more = true; more && err == nil && p.answers(); p, more, err = r.buffered() {
+		if c := s.matchOne(p, r.at); c != nil {
+			finished = append(finished, c)
+		}
+	}
+	s.mu.Unlock()
+	for i, c := range finished {
+		finished[i] = nil
+		c.tell()
+	}
+	s.finished = finished
+	return p, more, err
+}
 
-// closed is the error of what a session's end left unanswered.
+// answers reports whether it is a response that SMPP 3.4 knows.
+func (p *PDU) answers() bool { return p.Command&response != 0 && p.Command.known() }
+
+// matchOne finds the request that a response answers, by number and by command,
+// and finishes it. Sequence numbers of both sides are apart, since only
+// responses come here. The caller holds mu.
+func (s *Session) matchOne(p PDU, at time.Time) *call {
+	c := s.pending[p.Sequence]
+	if c == nil || p.Command != c.command|response && p.Command != GenericNack {
+		s.options.stats.late.Add(1)
+		s.options.Log.Debug("smpp: a response to nothing that waits", "command", p.Command, "sequence", p.Sequence)
+		return nil
+	}
+	if c.windowed {
+		s.options.stats.answered(at.Sub(c.began))
+	}
+	if c == s.probe {
+		s.probe = nil
+	}
+	switch {
+	case p.Command == GenericNack:
+		s.options.stats.nacks.Add(1)
+		s.options.Log.Warn("smpp: generic_nack", "command", c.command, "sequence", p.Sequence, "status", p.Status)
+		status := p.Status
+		if status == StatusOK { // a nack without a reason is one all the same
+			status = StatusInvalidCommand
+		}
+		s.finish(c, "", status)
+	case p.Status != StatusOK:
+		s.finish(c, "", p.Status)
+	case c.command == SubmitSM:
+		s.finish(c, messageID(p.Body), nil)
+	default:
+		s.finish(c, "", nil)
+	}
+	return c
+}
+
+// send queues a frame for the writer. The caller holds mu.
+func (s *Session) send(p PDU) {
+	s.out = p.Append(s.queue())
+	s.wake()
+}
+
+func (s *Session) respond(p PDU) {
+	s.mu.Lock()
+	s.send(p)
+	s.mu.Unlock()
+}
+
+// wake sees that somebody writes what is queued. The caller holds mu.
+func (s *Session) wake() {
+	if !s.writing && !s.ended {
+		s.writing = true
+		s.gone.Add(1)
+		go s.flush()
+	}
+}
+
+// outBuffers keeps buffers that were written, for whichever session writes
+// next: those that are idle have none.
+var outBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// queue is what the next frame is appended to. The caller holds mu.
+func (s *Session) queue() []byte {
+	if s.out == nil {
+		s.out = (*outBuffers.Get().(*[]byte))[:0]
+	}
+	return s.out
+}
+
+// flush writes what is queued, all of it at once, until there is no more.
+func (s *Session) flush() {
+	defer s.gone.Done()
+	// Those who are about to send something too are let by: one write is for all.
+	runtime.Gosched()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.out) > 0 && !s.ended {
+		queued := s.out
+		s.out = nil
+		s.mu.Unlock()
+		err := s.conn.SetWriteDeadline(time.Now().Add(s.options.Timeout))
+		if err == nil {
+			_, err = s.conn.Write(queued)
+		}
+		if err != nil {
+			s.end(fmt.Errorf("smpp: write: %w", err))
+		}
+		if cap(queued) <= maxOut { // what grew larger in a burst is not kept
+			outBuffers.Put(&queued)
+		}
+		s.mu.Lock()
+		s.moved.Broadcast()
+	}
+	s.writing = false
+	s.moved.Broadcast()
+}
+
+// until waits for a condition, which is looked at with mu held, as long as the
+// session and the time last.
+func (s *Session) until(d time.Duration, condition func() bool) {
+	over := false
+	timer := time.AfterFunc(d, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		over = true
+		s.moved.Broadcast()
+	})
+	defer timer.Stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !condition() && !over && !s.ended {
+		s.moved.Wait()
+	}
+}
+
+// closed is the error of a request that the session's end kept from being sent.
 func (s *Session) closed() error {
 	if cause := s.Err(); cause != nil && !errors.Is(cause, ErrClosed) {
 		return fmt.Errorf("%w: %w", ErrClosed, cause)
@@ -199,94 +448,55 @@ func (s *Session) closed() error {
 	return ErrClosed
 }
 
-// waiting is a request that is on its way.
-type waiting struct {
-	sequence uint32
-	call     *call
-}
-
-// maxSequence is the highest sequence_number (SMPP 3.4 §5.1.4).
-const maxSequence = 0x7FFFFFFF
-
-// begin puts a request on its way. m is nil for one without a body.
-func (s *Session) begin(command Command, m *ShortMessage) (waiting, error) {
-	var body []byte
-	if m != nil {
-		if len(m.Message) > 254 {
-			return waiting{}, fmt.Errorf("smpp: short_message of %d octets, at most 254", len(m.Message))
-		}
-		body = m.Append(make([]byte, 0, 96+len(m.Message)+len(m.TLVs)))
-	}
-	w := waiting{call: &call{command: command, response: make(chan PDU, 1)}}
+// Close sends no new requests, gives those that are unanswered and the messages
+// in the handler some time to be answered, unbinds, and closes. A request that
+// is still unanswered then ends with ErrUnanswered.
+func (s *Session) Close() error {
+	const drain, farewell = 3 * time.Second, time.Second
 	s.mu.Lock()
-	if s.ctx.Err() != nil {
-		s.mu.Unlock()
-		return w, s.closed()
-	}
-	for taken := true; taken; _, taken = s.pending[s.sequence] {
-		if s.sequence++; s.sequence > maxSequence {
-			s.sequence = 1
-		}
-	}
-	w.sequence = s.sequence
-	s.pending[w.sequence] = w.call
-	s.send(PDU{Command: command, Sequence: w.sequence, Body: body})
+	s.window.close()
 	s.mu.Unlock()
-	return w, nil
+	s.until(min(s.options.Timeout, drain), func() bool { return s.window.used == 0 && s.inbound == 0 })
+	ctx, cancel := context.WithTimeout(s.ctx, min(s.options.Timeout, farewell))
+	defer cancel()
+	if c, err := s.begin(Unbind, nil); err == nil {
+		_, _ = s.await(ctx, c) // it is closed in either case
+	}
+	s.end(ErrClosed)
+	s.wait()
+	return nil
 }
 
-// await waits for the response to a request. Its status, if not well, is the
-// error.
-func (s *Session) await(ctx context.Context, w waiting) (PDU, error) {
-	timer := time.NewTimer(s.options.Timeout)
-	defer timer.Stop()
-	defer func() {
-		s.mu.Lock()
-		delete(s.pending, w.sequence)
-		s.mu.Unlock()
-	}()
-	var err error
-	select {
-	case p := <-w.call.response:
-		return answered(p)
-	case <-timer.C:
-		err = ErrTimeout
-	case <-s.ctx.Done():
-		err = s.closed()
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	select { // what came at the same moment counts
-	case p := <-w.call.response:
-		return answered(p)
-	default:
-		return PDU{}, err
-	}
-}
-
-func answered(p PDU) (PDU, error) {
-	switch {
-	case p.Status != StatusOK:
-		return p, p.Status
-	case p.Command == GenericNack: // a nack without a reason is one all the same
-		return p, StatusInvalidCommand
-	}
-	return p, nil
-}
-
-// match hands a response to the request that it answers: by number and by
-// command. Sequence numbers of both sides are apart, since only responses come
-// here.
-func (s *Session) match(p PDU) {
+// end ends the session; the first cause counts. Everybody who waits for
+// something of it is told.
+func (s *Session) end(cause error) {
 	s.mu.Lock()
-	c := s.pending[p.Sequence]
-	if c != nil && (p.Command == c.command|response || p.Command == GenericNack) {
-		delete(s.pending, p.Sequence)
-	} else {
-		c = nil // late, or to nothing we asked
+	if s.ended {
+		s.mu.Unlock()
+		return
 	}
+	s.ended = true
+	s.cancel(cause)
+	s.timer.Stop()
+	unanswered := ErrUnanswered
+	if !errors.Is(cause, ErrClosed) {
+		unanswered = fmt.Errorf("%w: %w", ErrUnanswered, cause)
+	}
+	for _, c := range s.pending {
+		s.finish(c, "", unanswered)
+		c.tell()
+	}
+	s.window.close()
+	s.moved.Broadcast()
 	s.mu.Unlock()
-	if c != nil {
-		c.response <- p
-	}
+	s.conn.Close() // the cause is what counts
 }
+
+// wait returns when nothing of the session runs any more.
+func (s *Session) wait() {
+	s.gone.Wait()
+	s.taken.Wait()
+}
+
+// putLength sets the command_length of the frame that b is.
+func putLength(b []byte) { binary.BigEndian.PutUint32(b, uint32(len(b))) }

@@ -20,6 +20,7 @@ var mayImport = map[string][]string{
 	"pki":              {},
 	"pki/cms":          {},
 	"smpp":             {},
+	"smpp/benchmark":   {"smpp"},
 	"simcard":          {},
 	"simcard/applet":   {},
 	"simcard/ota":      {},

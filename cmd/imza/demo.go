@@ -61,7 +61,7 @@ var demoSubscribers = []demoSubscriber{
 	{givenName: "Leyla", surname: "Həsənova", behaviour: emulator.Cancels, does: "cancels", ends: "cancelled_by_user"},
 	{givenName: "Rəşad", surname: "Quliyev", behaviour: emulator.WrongOnce, does: "types a wrong PIN2 once, then the right one", ends: "signed"},
 	{givenName: "Günel", surname: "Rzayeva", behaviour: emulator.WrongAlways, does: "types a wrong PIN2 until it is blocked", ends: "pin_blocked"},
-	{givenName: "Elçin", surname: "İsmayılov", off: true, does: "has the telephone switched off", ends: "undeliverable"},
+	{givenName: "Elçin", surname: "İsmayılov", off: true, does: "has the telephone switched off", ends: "absent"},
 	{givenName: "Nigar", surname: "Kərimova", behaviour: emulator.Absent, does: "never answers", ends: "expired"},
 	{givenName: "Tural", surname: "Hüseynov", fault: emulator.ForeignKey, does: "has a card that signs with another key", ends: "signature_invalid"},
 	{givenName: "Sevda", surname: "Abbasova", fault: emulator.AnotherDigest, does: "has a card that signs another digest", ends: "signature_invalid"},
@@ -207,7 +207,11 @@ func connect(p *program, shelf emulator.Shelf, smsc *emulator.SMSC, n int, s dem
 	}
 	handset := &emulator.Handset{Card: card, Log: p.log,
 		Person: emulator.Person{PIN2: demoPIN2, Behaviour: behaviour, Think: think, GivesUp: 2 * time.Second}}
-	smsc.Add(&emulator.Line{MSISDN: demoMSISDN(n), Handset: handset, Off: s.off, Scramble: s.scramble})
+	line := &emulator.Line{MSISDN: demoMSISDN(n), Handset: handset, Off: s.off, Scramble: s.scramble}
+	if operator := p.network.Operator(line.MSISDN.Digits()); operator != nil {
+		line.Operator = operator.Name
+	}
+	smsc.Add(line)
 	return handset.SwitchOn()
 }
 
@@ -280,7 +284,7 @@ func (p *program) welcome(w io.Writer) {
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "  API\t%s\t(metrics at /metrics, description at /v1/openapi.yaml)\n", p.url())
-	fmt.Fprintf(table, "  operator, SMPP\t%s\n", p.SMPPAddr)
+	fmt.Fprintf(table, "  operators, SMPP\t%s\t(emulated: %s)\n", p.SMPPAddr, strings.Join(p.operators.emulated(), ", "))
 	fmt.Fprintf(table, "  Redis\t%s\n", store)
 	fmt.Fprintf(table, "  record, keys, cards\t%s\n", p.config.Data)
 	table.Flush()

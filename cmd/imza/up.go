@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -39,14 +40,15 @@ import (
 type upCommand struct {
 	Data        string        `default:"./data" placeholder:"DIR" help:"Where record, keys and cards are kept."`
 	HTTP        string        `name:"http" default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address of the API; port 0 takes a free one."`
-	SMPP        string        `name:"smpp" default:"127.0.0.1:2775" placeholder:"ADDR" help:"Address of the emulated operator; port 0 takes a free one."`
+	SMPP        string        `name:"smpp" default:"127.0.0.1:2775" placeholder:"ADDR" help:"Address of the emulated operators; port 0 takes a free one."`
+	Operators   string        `placeholder:"FILE" help:"Which operators there are and how they are reached (docs/operators.md). Default: those of Azerbaijan, emulated."`
 	Redis       string        `placeholder:"URL" help:"A Redis to use, like redis://127.0.0.1:6379/0. Default: an embedded one, which forgets transactions under way when it stops."`
 	Think       time.Duration `default:"700ms" help:"How long the emulated people take at each prompt."`
 	PromptLimit int           `default:"10" help:"How many prompts in a row may go unsigned on a telephone within ten minutes."`
 	Log         string        `default:"warn" enum:"debug,info,warn,error" help:"What is logged to stderr: debug, info, warn or error."`
 
 	// dial is how the gateway reaches the operator; tests listen in.
-	dial func(ctx context.Context, addr string) (net.Conn, error)
+	dial dialer
 	// think replaces Think; tests hold people back with it.
 	think func(context.Context)
 }
@@ -78,6 +80,8 @@ type program struct {
 	HTTPAddr, SMPPAddr string
 
 	config    *upCommand
+	operators *operators
+	network   smpp.Network // of them
 	log       *slog.Logger
 	masterKey []byte
 	authority *pki.Authority
@@ -96,6 +100,9 @@ func start(ctx context.Context, c *upCommand, log *slog.Logger) (_ *program, err
 			err = errors.Join(err, p.Close())
 		}
 	}()
+	if p.operators, err = readOperators(c.Operators); err != nil {
+		return nil, err
+	}
 	if err := p.takeFolder(); err != nil {
 		return nil, err
 	}
@@ -114,11 +121,13 @@ func start(ctx context.Context, c *upCommand, log *slog.Logger) (_ *program, err
 		return nil, err
 	}
 	password := rand.Text()[:8] // between two parts of one process
-	smsc, err := p.startOperator(ctx, operator, password)
-	if err != nil {
+	if err := p.operators.fill(&p.network, emulatedAt{p.SMPPAddr, password}, c.dial, log); err != nil {
 		return nil, err
 	}
-	if err := p.startGateway(ctx, web, permissions, password, smsc); err != nil {
+	if err := p.startOperator(ctx, operator, password); err != nil {
+		return nil, err
+	}
+	if err := p.startGateway(ctx, web, permissions); err != nil {
 		return nil, err
 	}
 	return p, p.writeEnvironment()
@@ -295,42 +304,46 @@ func runAside(f func(context.Context)) (stop func() error) {
 	}
 }
 
-// systemID is what the gateway binds as.
-const systemID = "imza"
+// dialer opens a connection to an operator.
+type dialer func(ctx context.Context, addr string) (net.Conn, error)
 
-func (p *program) startOperator(ctx context.Context, listener net.Listener, password string) (*emulator.SMSC, error) {
-	smsc := emulator.NewSMSC(func(id string) (string, bool) { return password, id == systemID }, p.log)
+// startOperator runs the message centre of the emulated operators; the gateway
+// is bound to it once for each, by the operator's name.
+func (p *program) startOperator(ctx context.Context, listener net.Listener, password string) error {
+	names := p.operators.emulated()
+	smsc := emulator.NewSMSC(func(id string) (smpp.Account, bool) {
+		return smpp.Account{Password: password, Binds: 1}, slices.Contains(names, id)
+	}, p.log)
 	p.onClose(func() error { return ignoreClosed(smsc.Close)() })
 	if err := p.demo.open(ctx, p, smsc); err != nil {
-		return nil, err
+		return err
 	}
 	go func() {
 		if err := smsc.Serve(listener); !errors.Is(err, net.ErrClosed) {
 			p.failed <- fmt.Errorf("smpp: %w", err)
 		}
 	}()
-	return smsc, nil
+	return nil
 }
 
 // gatewayNumber is where cards send their answers: a short number, type "network
 // specific".
 var gatewayNumber = smpp.Address{TON: 3, Addr: "7777"}
 
-func (p *program) startGateway(ctx context.Context, web net.Listener, permissions *policy.Store, password string, smsc *emulator.SMSC) error {
+func (p *program) startGateway(ctx context.Context, web net.Listener, permissions *policy.Store) error {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	esme := &smpp.ESME{
-		Addr: p.SMPPAddr, Bind: smpp.BindRequest{SystemID: systemID, Password: password},
-		Options: smpp.Options{Window: 100}, Dial: p.config.dial, Log: p.log,
-	}
 	g := gateway.New(gateway.Config{
 		Redis: permissions.Redis, Permissions: permissions, Directory: p.registry, Journal: p.registry,
-		Authority: p.authority, MasterKey: p.masterKey, Operator: esme, Source: gatewayNumber,
+		Authority: p.authority, MasterKey: p.masterKey, Network: &p.network, Source: gatewayNumber,
 		PromptLimit: p.config.PromptLimit, Metrics: metrics, Log: p.log,
 	})
-	esme.Options.Handler, esme.Options.Malformed = g.Receive, g.Malformed
+	p.network.Operators(func(pool *smpp.Pool) {
+		pool.Handler, pool.Options.Malformed = g.Receive, g.Malformed
+		metrics.MustRegister(pool)
+	})
 	p.onClose(runAside(g.Run))
-	p.onClose(runAside(esme.Run))
+	p.onClose(runAside(p.network.Run))
 
 	e := (&api.API{Gateway: g, Registry: p.registry, Authority: p.authority, Log: p.log}).Handler()
 	(&cabinet.Cabinet{Permissions: permissions, Registry: p.registry}).Mount(e)

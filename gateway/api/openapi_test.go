@@ -54,7 +54,7 @@ func TestOpenAPINamesEveryCode(t *testing.T) {
 	}
 	for _, state := range []gateway.State{
 		gateway.Pending, gateway.Signed, gateway.CancelledByUser, gateway.PINBlocked, gateway.Expired,
-		gateway.Undeliverable, gateway.CardError, gateway.SignatureInvalid, gateway.Blocked, gateway.CancelledByProvider,
+		gateway.Undeliverable, gateway.Absent, gateway.CardError, gateway.SignatureInvalid, gateway.Blocked, gateway.CancelledByProvider,
 	} {
 		if !strings.Contains(served.Body.String(), string(state)) {
 			t.Errorf("status %s is not described", state)

@@ -155,7 +155,7 @@ func (s *Stack) startSigning(t testing.TB) (*gateway.Gateway, *prometheus.Regist
 	must(t, err)
 	password := rand.Text()[:8]
 	s.secrets.add(password)
-	s.smsc = emulator.NewSMSC(func(string) (string, bool) { return password, true }, s.log)
+	s.smsc = emulator.NewSMSC(func(string) (smpp.Account, bool) { return smpp.Account{Password: password}, true }, s.log)
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := s.smsc.Serve(listener); !errors.Is(err, net.ErrClosed) {
@@ -165,18 +165,18 @@ func (s *Stack) startSigning(t testing.TB) (*gateway.Gateway, *prometheus.Regist
 	t.Cleanup(func() { s.smsc.Close(); serving.Wait() })
 
 	metrics := prometheus.NewRegistry()
-	esme := &smpp.ESME{
-		Addr: listener.Addr().String(), Bind: smpp.BindRequest{SystemID: "imza", Password: password},
-		Options: smpp.Options{Window: 100}, Dial: s.tap.dial, Log: s.log,
-	}
+	network := new(smpp.Network)
 	g := gateway.New(gateway.Config{
 		Redis: s.Redis, Permissions: s.Permissions, Directory: s.Registry, Journal: s.Registry,
-		Authority: s.Authority, MasterKey: s.masterKey, Operator: esme, Source: smpp.Address{TON: 3, Addr: "7777"},
+		Authority: s.Authority, MasterKey: s.masterKey, Network: network, Source: smpp.Address{TON: 3, Addr: "7777"},
 		Metrics: metrics, Log: s.log,
 	})
-	esme.Options.Handler = g.Receive
+	must(t, network.Add(&smpp.Pool{
+		Name: "test", Addr: listener.Addr().String(), Bind: smpp.BindRequest{SystemID: "imza", Password: password},
+		Options: smpp.Options{Window: 100}, Handler: g.Receive, Dial: s.tap.dial, Log: s.log,
+	}, "994"))
 	runAside(t, g.Run)
-	runAside(t, esme.Run)
+	runAside(t, network.Run)
 	for deadline := time.Now().Add(10 * time.Second); g.Ready(t.Context()) != nil; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal(g.Ready(t.Context()))

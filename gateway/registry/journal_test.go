@@ -69,7 +69,7 @@ func TestFirstFinalStateStays(t *testing.T) {
 func TestEveryStateComesBack(t *testing.T) {
 	r := fresh(t)
 	for _, state := range []gateway.State{gateway.Pending, gateway.Signed, gateway.CancelledByUser, gateway.PINBlocked, gateway.Expired,
-		gateway.Undeliverable, gateway.CardError, gateway.SignatureInvalid, gateway.Blocked, gateway.CancelledByProvider} {
+		gateway.Undeliverable, gateway.Absent, gateway.CardError, gateway.SignatureInvalid, gateway.Blocked, gateway.CancelledByProvider} {
 		e := entry(string(state), state)
 		e.Reason = "because " + string(state)
 		if err := r.Record(t.Context(), []gateway.Entry{e}); err != nil {

@@ -1,0 +1,104 @@
+package smpp
+
+import (
+	"context"
+	"math"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// pace is how fast messages are submitted to an operator: at most as fast as
+// was agreed, and slower while the operator says that it is too busy. Only what
+// we submit is paced; acknowledgements and enquire_link never wait.
+type pace struct {
+	agreed  rate.Limit // rate.Inf if nothing was
+	limiter *rate.Limiter
+
+	mu       sync.Mutex
+	slowedAt time.Time // when the limit was lowered last
+	raisedAt time.Time // or raised
+	second   time.Time // the second that accepted is of
+	accepted float64   // in it
+	lately   float64   // accepted in the second before
+}
+
+// How the pace follows an operator that throttles: half as fast each time, but
+// once for all that was under way; then a tenth faster with every second that
+// goes well. Without an agreed rate it is let go at freely.
+const (
+	slower   = 0.5
+	slowerAt = 500 * time.Millisecond
+	faster   = 1.1
+	fasterAt = time.Second
+	slowest  = 1
+	freely   = 100_000
+)
+
+func newPace(agreed float64) *pace {
+	p := &pace{agreed: rate.Limit(agreed)}
+	if agreed <= 0 {
+		p.agreed = rate.Inf
+	}
+	p.limiter = rate.NewLimiter(p.agreed, burst(p.agreed))
+	return p
+}
+
+// burst is what may go at once: what is due in a tenth of a second.
+func burst(limit rate.Limit) int { return max(1, int(min(float64(limit)/10, 10_000))) }
+
+func (p *pace) rate() float64 { return float64(p.limiter.Limit()) }
+
+// wait waits until the next message may go.
+func (p *pace) wait(ctx context.Context) error {
+	if p.limiter.Limit() == rate.Inf {
+		return ctx.Err()
+	}
+	return p.limiter.Wait(ctx)
+}
+
+// well notes that a message was accepted.
+func (p *pace) well(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if passed := now.Sub(p.second); passed >= time.Second {
+		p.lately = p.accepted
+		if passed >= 2*time.Second {
+			p.lately = 0
+		}
+		p.second, p.accepted = now, 0
+	}
+	p.accepted++
+	limit := p.limiter.Limit()
+	if limit == p.agreed || now.Sub(p.slowedAt) < fasterAt || now.Sub(p.raisedAt) < fasterAt {
+		return
+	}
+	p.raisedAt = now
+	limit = limit*faster + 1
+	if limit >= p.agreed || limit >= freely {
+		limit = p.agreed
+	}
+	p.set(limit)
+}
+
+// throttled slows down, and reports whether it did so now.
+func (p *pace) throttled(now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now.Sub(p.slowedAt) < slowerAt {
+		return false
+	}
+	p.slowedAt = now
+	limit := float64(p.limiter.Limit())
+	if measured := max(p.lately, p.accepted); math.IsInf(limit, 1) || limit > 2*measured && measured > 0 {
+		limit = measured
+	}
+	p.set(rate.Limit(max(limit*slower, slowest)))
+	return true
+}
+
+func (p *pace) set(limit rate.Limit) {
+	p.limiter.SetLimit(limit)
+	p.limiter.SetBurst(burst(limit))
+}

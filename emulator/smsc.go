@@ -252,7 +252,7 @@ func refusedForGood(err error) bool {
 		return false // the session ended, or there was no response
 	}
 	switch status {
-	case smpp.StatusTemporary, smpp.StatusQueueFull, smpp.StatusThrottled, smpp.StatusSystemError:
+	case smpp.StatusTemporary, smpp.StatusQueueFull, smpp.StatusThrottled, smpp.StatusSystemError, smpp.StatusNotBound:
 		return false
 	}
 	return true

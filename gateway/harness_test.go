@@ -41,13 +41,14 @@ type operator struct {
 	onSubmit func(context.Context, *smpp.Session, *smpp.ShortMessage, string) (string, smpp.Status)
 
 	mu      sync.Mutex
+	format  string // of ids, with the number of the message in it
 	count   int
 	session *smpp.Session
 	bound   chan struct{}
 }
 
 func newOperator(t *testing.T) *operator {
-	return &operator{t: t, submitted: make(chan *smpp.ShortMessage, 1000), bound: make(chan struct{})}
+	return &operator{t: t, format: "id-%d", submitted: make(chan *smpp.ShortMessage, 1000), bound: make(chan struct{})}
 }
 
 // listen takes connections at its address, or a free one, until the test ends.
@@ -79,7 +80,7 @@ func (o *operator) listen() {
 func (o *operator) submit(ctx context.Context, s *smpp.Session, m *smpp.ShortMessage) (string, smpp.Status) {
 	o.mu.Lock()
 	o.count++
-	id := fmt.Sprintf("id-%d", o.count)
+	id := fmt.Sprintf(o.format, o.count)
 	o.mu.Unlock()
 	if o.onSubmit != nil {
 		return o.onSubmit(ctx, s, m, id)
@@ -113,6 +114,13 @@ func (o *operator) send(m *smpp.ShortMessage) error {
 	s := o.session
 	o.mu.Unlock()
 	return s.Deliver(o.t.Context(), m)
+}
+
+func (o *operator) mustSend(m *smpp.ShortMessage) {
+	o.t.Helper()
+	if err := o.send(m); err != nil {
+		o.t.Fatalf("deliver_sm: %v", err)
+	}
 }
 
 func (o *operator) mustDeliver(from simcard.MSISDN, uds ...[]byte) {
@@ -210,6 +218,7 @@ type world struct {
 	permissions *policy.Store
 	operator    *operator
 	metrics     *prometheus.Registry
+	pool        *smpp.Pool // of the node that was made last
 	log         *lockedBuffer
 	config      gateway.Config
 }
@@ -282,9 +291,9 @@ func (w *world) node() (*gateway.Gateway, *prometheus.Registry) {
 	c.Metrics = metrics
 	c.Network = new(smpp.Network)
 	g := gateway.New(c)
-	pool := &smpp.Pool{Name: "test", Addr: w.operator.addr, Bind: smpp.BindRequest{SystemID: "imza"}, Options: smpp.Options{Window: 100},
+	w.pool = &smpp.Pool{Name: "test", Addr: w.operator.addr, Bind: smpp.BindRequest{SystemID: "imza"}, Options: smpp.Options{Window: 100},
 		Handler: g.Receive, Log: c.Log}
-	if err := c.Network.Add(pool, "994"); err != nil {
+	if err := c.Network.Add(w.pool, "99450"); err != nil {
 		w.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -299,7 +308,12 @@ func (w *world) node() (*gateway.Gateway, *prometheus.Registry) {
 // the telephone.
 func (w *world) enrol(n int) *telephone {
 	w.t.Helper()
-	p := &telephone{t: w.t, number: simcard.MSISDN(fmt.Sprintf("+99450%07d", n))}
+	return w.enrolNumber(n, simcard.MSISDN(fmt.Sprintf("+99450%07d", n)))
+}
+
+func (w *world) enrolNumber(n int, number simcard.MSISDN) *telephone {
+	w.t.Helper()
+	p := &telephone{t: w.t, number: number}
 	var err error
 	if p.iccid, err = simcard.NewICCID(fmt.Sprintf("8999401%011d", n)); err != nil {
 		w.t.Fatal(err)
@@ -392,7 +406,10 @@ func (w *world) block(allowed bool) {
 }
 
 // dropped is how many messages were counted as dropped.
-func (w *world) dropped() int {
+func (w *world) dropped() int { return w.count("imza_messages_dropped_total", "") }
+
+// count is the value of a counter for one label value, or of all together.
+func (w *world) count(name, label string) int {
 	w.t.Helper()
 	families, err := w.metrics.Gather()
 	if err != nil {
@@ -400,13 +417,33 @@ func (w *world) dropped() int {
 	}
 	n := 0.0
 	for _, f := range families {
-		if f.GetName() == "imza_messages_dropped_total" {
-			for _, m := range f.GetMetric() {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			if label == "" || m.GetLabel()[0].GetValue() == label {
 				n += m.GetCounter().GetValue()
 			}
 		}
 	}
 	return int(n)
+}
+
+// progresses waits until a transaction has come so far.
+func (w *world) progresses(t *testing.T, id string, to gateway.Progress) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		tx, err := w.gateway.Get(t.Context(), provider, id, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tx.Progress == to {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s, not %s", tx.Progress, to)
+		}
+	}
 }
 
 // noSecretsInTheLog holds S6 over whatever the test did.
@@ -444,7 +481,7 @@ func (l *lockedBuffer) String() string {
 func (o *operator) lastID() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return fmt.Sprintf("id-%d", o.count)
+	return fmt.Sprintf(o.format, o.count)
 }
 
 // unusedAddr is an address at which nobody listens.

@@ -173,7 +173,7 @@ func ownMessage(p PDU) (*ShortMessage, error) {
 		if err != nil {
 			return nil, err
 		}
-		return parsed.(*Data).message(), nil
+		return parsed.(*Data).ShortMessage(), nil
 	}
 	m, err := ParseShortMessage(body)
 	return &m, err

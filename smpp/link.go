@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"os"
 	"sync/atomic"
 	"time"
 )
@@ -106,13 +107,23 @@ func (l *link) connect(ctx context.Context) (*Session, error) {
 			return "", handler(ctx, l.pool, m)
 		}
 	}
+	return l.pool.bind(ctx, l.role, options)
+}
+
+// BindOnce dials and binds one session that nobody keeps up, beside the pool's
+// own.
+func (p *Pool) BindOnce(ctx context.Context, role Command) (*Session, error) {
+	return p.bind(ctx, role, p.Options.withDefaults())
+}
+
+func (p *Pool) bind(ctx context.Context, role Command, options Options) (*Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, options.Timeout)
 	defer cancel()
-	conn, err := l.pool.dial(ctx)
+	conn, err := p.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return Bind(ctx, conn, l.role, l.pool.Bind, options)
+	return Bind(ctx, conn, role, p.Bind, options)
 }
 
 // dial opens a connection, with TLS if that is configured.
@@ -146,6 +157,13 @@ func Bind(ctx context.Context, conn net.Conn, role Command, request BindRequest,
 	s, err := bind(ctx, conn, role, request, options.withDefaults())
 	if err != nil {
 		conn.Close()
+		// Whichever noticed first: the context closed the connection, or its
+		// deadline came.
+		if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			err = ErrTimeout
+		} else if ctx.Err() != nil {
+			err = ctx.Err()
+		}
 		return nil, fmt.Errorf("smpp: bind: %w", err)
 	}
 	return s, nil

@@ -136,8 +136,8 @@ func (d *Data) content() []byte {
 // Append implements Body.
 func (d *Data) Append(b []byte) ([]byte, error) { return appendBody(b, d) }
 
-// message is the same as a submit_sm or deliver_sm says it.
-func (d *Data) message() *ShortMessage {
+// ShortMessage is the same as a submit_sm or deliver_sm says it.
+func (d *Data) ShortMessage() *ShortMessage {
 	return &ShortMessage{
 		ServiceType: d.ServiceType, Source: d.Source, Dest: d.Dest, ESMClass: d.ESMClass,
 		RegisteredDelivery: d.RegisteredDelivery, DataCoding: d.DataCoding, TLVs: d.TLVs,

@@ -24,9 +24,10 @@ type pace struct {
 	lately   float64   // accepted in the second before
 }
 
-// How the pace follows an operator that throttles: half as fast each time, but
-// once for all that was under way; then a tenth faster with every second that
-// goes well. Without an agreed rate it is let go at freely.
+// How the pace follows an operator that throttles: half as fast each time, or as
+// fast as messages were accepted lately if that is less, but once for all that
+// was under way; then a tenth faster with every second that goes well. Without
+// an agreed rate the limit is lifted at freely.
 const (
 	slower   = 0.5
 	slowerAt = 500 * time.Millisecond
@@ -48,7 +49,13 @@ func newPace(agreed float64) *pace {
 // burst is what may go at once: what is due in a tenth of a second.
 func burst(limit rate.Limit) int { return max(1, int(min(float64(limit)/10, 10_000))) }
 
-func (p *pace) rate() float64 { return float64(p.limiter.Limit()) }
+// rate is how many messages a second may go now; infinite is without limit.
+func (p *pace) rate() float64 {
+	if limit := p.limiter.Limit(); limit != rate.Inf {
+		return float64(limit)
+	}
+	return math.Inf(1)
+}
 
 // wait waits until the next message may go.
 func (p *pace) wait(ctx context.Context) error {
@@ -90,9 +97,9 @@ func (p *pace) throttled(now time.Time) bool {
 		return false
 	}
 	p.slowedAt = now
-	limit := float64(p.limiter.Limit())
-	if measured := max(p.lately, p.accepted); math.IsInf(limit, 1) || limit > 2*measured && measured > 0 {
-		limit = measured
+	limit := p.rate()
+	if measured := max(p.lately, p.accepted); measured > 0 || math.IsInf(limit, 1) {
+		limit = min(limit, 2*measured) // it may never have been reached
 	}
 	p.set(rate.Limit(max(limit*slower, slowest)))
 	return true

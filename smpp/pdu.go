@@ -130,9 +130,12 @@ const (
 	StatusQueryFailed     Status = 0x67 // ESME_RQUERYFAIL
 )
 
+// Text is the status in words, with its number.
+func (s Status) Text() string { return fmt.Sprintf("status %#02x, %s", uint32(s), pdu.Status(s)) }
+
 // Error makes a status that is not StatusOK an error of its own.
 func (s Status) Error() string {
-	return fmt.Sprintf("smpp: status %#02x, %s", uint32(s), pdu.Status(s))
+	return "smpp: " + s.Text()
 }
 
 // headerLen is the octets before the body.

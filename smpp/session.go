@@ -2,6 +2,7 @@ package smpp
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -170,6 +171,20 @@ func (s *Session) Request() BindRequest { return s.request }
 
 // Answer is what the SMSC said of itself when it was bound to.
 func (s *Session) Answer() BindResponse { return s.answer }
+
+// TLS tells how the connection is secured; empty if it is not.
+func (s *Session) TLS() string {
+	conn, ok := s.conn.(*tls.Conn)
+	if !ok {
+		return ""
+	}
+	state := conn.ConnectionState()
+	text := fmt.Sprintf("%s, %s", tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite))
+	if len(state.PeerCertificates) > 0 {
+		text += ", certificate of " + state.PeerCertificates[0].Subject.String()
+	}
+	return text
+}
 
 // Unanswered is how many requests of this side are unanswered.
 func (s *Session) Unanswered() int {

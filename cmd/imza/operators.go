@@ -246,6 +246,21 @@ func (o *operators) path(name string) string {
 	return filepath.Join(o.dir, name)
 }
 
+// named finds an operator that has a message centre of its own.
+func (o *operators) named(name string) (operator, error) {
+	var names []string
+	for _, op := range o.Operators {
+		if op.SMSC == nil {
+			continue
+		}
+		if op.Name == name {
+			return op, nil
+		}
+		names = append(names, op.Name)
+	}
+	return operator{}, fmt.Errorf("--operator: %q is none of those with an smsc: %s", name, strings.Join(names, ", "))
+}
+
 // emulated are the names of the operators that have no message centre of their
 // own.
 func (o *operators) emulated() (names []string) {

@@ -81,6 +81,7 @@ type program struct {
 
 	config    *upCommand
 	operators *operators
+	password  string       // of the emulated ones; new with each start
 	network   smpp.Network // of them
 	log       *slog.Logger
 	masterKey []byte
@@ -120,11 +121,11 @@ func start(ctx context.Context, c *upCommand, log *slog.Logger) (_ *program, err
 	if permissions.Redis, err = p.openRedis(ctx); err != nil {
 		return nil, err
 	}
-	password := rand.Text()[:8] // between two parts of one process
-	if err := p.operators.fill(&p.network, emulatedAt{p.SMPPAddr, password}, c.dial, log); err != nil {
+	p.password = rand.Text()[:8]
+	if err := p.operators.fill(&p.network, emulatedAt{p.SMPPAddr, p.password}, c.dial, log); err != nil {
 		return nil, err
 	}
-	if err := p.startOperator(ctx, operator, password); err != nil {
+	if err := p.startOperator(ctx, operator); err != nil {
 		return nil, err
 	}
 	if err := p.startGateway(ctx, web, permissions); err != nil {
@@ -309,10 +310,10 @@ type dialer func(ctx context.Context, addr string) (net.Conn, error)
 
 // startOperator runs the message centre of the emulated operators; the gateway
 // is bound to it once for each, by the operator's name.
-func (p *program) startOperator(ctx context.Context, listener net.Listener, password string) error {
+func (p *program) startOperator(ctx context.Context, listener net.Listener) error {
 	names := p.operators.emulated()
 	smsc := emulator.NewSMSC(func(id string) (smpp.Account, bool) {
-		return smpp.Account{Password: password, Binds: 1}, slices.Contains(names, id)
+		return smpp.Account{Password: p.password, Binds: 10}, slices.Contains(names, id)
 	}, p.log)
 	p.onClose(func() error { return ignoreClosed(smsc.Close)() })
 	if err := p.demo.open(ctx, p, smsc); err != nil {

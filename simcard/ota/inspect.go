@@ -21,6 +21,26 @@ func commandChannel(tar TAR, security Security, keys Keys) (*Channel, error) {
 	return c, err
 }
 
+// Header is what a packet says of itself in clear: for those who look into
+// captures and have no keys.
+type Header struct {
+	Length   int // CPL or RPL: octets that follow it, maybe in other segments
+	TAR      TAR
+	Security Security // of a command only
+	Checksum int      // octets
+	Secured  int      // octets from CNTR on that are here
+}
+
+// PeekCommand reads the header of a command packet, or of its first segment.
+func PeekCommand(packet []byte) (Header, error) { return peek(commandClaims(packet)) }
+
+// PeekResponse reads the header of a response packet, or of its first segment.
+func PeekResponse(packet []byte) (Header, error) { return peek(responseClaims(packet)) }
+
+func peek(c claims, err error) (Header, error) {
+	return Header{c.length, c.tar, c.security, c.checksumLen, len(c.secured)}, err
+}
+
 // Inspected is a packet opened by its own claims.
 type Inspected struct {
 	TAR      TAR

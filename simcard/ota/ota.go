@@ -216,6 +216,7 @@ func (c *Channel) OpenResponse(packet []byte) (Response, error) {
 
 // claims is what a packet says of itself before anything is checked.
 type claims struct {
+	length      int // CPL or RPL
 	tar         TAR
 	security    Security // of a command only: a response does not carry it
 	checksumLen int
@@ -223,13 +224,23 @@ type claims struct {
 }
 
 func parseCommand(packet []byte) (c claims, err error) {
+	c, err = commandClaims(packet)
+	if err == nil && c.length != len(packet)-2 {
+		err = fmt.Errorf("ota: CPL at octet 0: %d, %d octets follow", c.length, len(packet)-2)
+	}
+	return c, err
+}
+
+// commandClaims reads a command's header; the packet may go on elsewhere.
+func commandClaims(packet []byte) (c claims, err error) {
 	s := cryptobyte.String(packet)
 	var length uint16
 	var chl uint8
 	var spi, tar []byte
-	if !s.ReadUint16(&length) || int(length) != len(s) {
-		return c, fmt.Errorf("ota: CPL at octet 0: %d, %d octets follow", length, len(s))
+	if !s.ReadUint16(&length) {
+		return c, fmt.Errorf("ota: CPL at octet 0: %d octets are no packet", len(packet))
 	}
+	c.length = int(length)
 	if !s.ReadUint8(&chl) || int(chl) < headerAfterCHL || int(chl) > len(s) {
 		return c, fmt.Errorf("ota: CHL at octet 2: %d does not fit the packet", chl)
 	}
@@ -243,13 +254,23 @@ func parseCommand(packet []byte) (c claims, err error) {
 }
 
 func parseResponse(packet []byte) (c claims, err error) {
+	c, err = responseClaims(packet)
+	if err == nil && c.length != len(packet)-2 {
+		err = fmt.Errorf("ota: RPL at octet 0: %d, %d octets follow", c.length, len(packet)-2)
+	}
+	return c, err
+}
+
+// responseClaims reads a response's header; the packet may go on elsewhere.
+func responseClaims(packet []byte) (c claims, err error) {
 	s := cryptobyte.String(packet)
 	var length uint16
 	var rhl uint8
 	var tar []byte
-	if !s.ReadUint16(&length) || int(length) != len(s) {
-		return c, fmt.Errorf("ota: RPL at octet 0: %d, %d octets follow", length, len(s))
+	if !s.ReadUint16(&length) {
+		return c, fmt.Errorf("ota: RPL at octet 0: %d octets are no packet", len(packet))
 	}
+	c.length = int(length)
 	if !s.ReadUint8(&rhl) || int(rhl) < headerAfterRHL || int(rhl) > len(s) {
 		return c, fmt.Errorf("ota: RHL at octet 2: %d does not fit the packet", rhl)
 	}

@@ -62,25 +62,49 @@ func ParseUserData(ud []byte) (Part, error) {
 	if len(ud) > MaxUserData {
 		return Part{}, fmt.Errorf("sms: %d octets of user data, at most %d", len(ud), MaxUserData)
 	}
+	p := Part{Total: 1, Sequence: 1}
+	payload, err := eachElement(ud, p.element)
+	if err != nil {
+		return Part{}, err
+	}
+	p.Payload = payload
+	return p, nil
+}
+
+// Element is one information element of a header, not looked into.
+type Element struct {
+	ID   uint8
+	Data []byte
+}
+
+// Elements lists the information elements of user data whose UDHI is set, known
+// or not, for those who look into captures.
+func Elements(ud []byte) (all []Element, payload []byte, err error) {
+	payload, err = eachElement(ud, func(id uint8, data cryptobyte.String) error {
+		all = append(all, Element{id, data})
+		return nil
+	})
+	return all, payload, err
+}
+
+func eachElement(ud []byte, f func(id uint8, data cryptobyte.String) error) (payload []byte, err error) {
 	s := cryptobyte.String(ud)
 	var header cryptobyte.String
 	if !s.ReadUint8LengthPrefixed(&header) {
-		return Part{}, errors.New("sms: UDHL at octet 0 runs past the user data")
+		return nil, errors.New("sms: UDHL at octet 0 runs past the user data")
 	}
-	p := Part{Total: 1, Sequence: 1}
 	for !header.Empty() {
 		offset := len(ud) - len(s) - len(header)
 		var id uint8
 		var data cryptobyte.String
 		if !header.ReadUint8(&id) || !header.ReadUint8LengthPrefixed(&data) {
-			return Part{}, fmt.Errorf("sms: information element at octet %d runs past UDHL", offset)
+			return nil, fmt.Errorf("sms: information element at octet %d runs past UDHL", offset)
 		}
-		if err := p.element(id, data); err != nil {
-			return Part{}, fmt.Errorf("sms: information element %02x at octet %d: %w", id, offset, err)
+		if err := f(id, data); err != nil {
+			return nil, fmt.Errorf("sms: information element %02x at octet %d: %w", id, offset, err)
 		}
 	}
-	p.Payload = s
-	return p, nil
+	return s, nil
 }
 
 // element takes in one information element. One that occurs twice counts the

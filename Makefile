@@ -3,7 +3,7 @@
 GO ?= go
 FUZZTIME ?= 20s
 
-.PHONY: run build test lint fuzz bench deps debian
+.PHONY: run build test lint fuzz bench bench-smpp deps debian
 
 run: build ## everything in one process, on the folder data/
 	bin/imza up
@@ -27,6 +27,9 @@ fuzz: ## every fuzz target for FUZZTIME
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
 		done; \
 	done
+
+bench-smpp: deps ## submit_sm a second: our client and server beside go-smpp and node-smpp
+	$(GO) run ./smpp/benchmark
 
 bench: ## every benchmark; pki/cms sets the bare ECDSA check beside the verifier
 	$(GO) test -run '^$$' -bench . -benchmem ./...

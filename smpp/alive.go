@@ -40,6 +40,9 @@ func (s *Session) tick() {
 		}
 	}
 	silent := now.Sub(s.heard) >= s.options.Enquire
+	if overdue > 0 {
+		s.window.sendAway()
+	}
 	if (overdue > 0 || silent) && s.probe == nil {
 		s.inquire(now)
 	}

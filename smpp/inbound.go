@@ -182,6 +182,9 @@ func ownMessage(p PDU) (*ShortMessage, error) {
 func (s *Session) handle(m *ShortMessage, c Command, sequence uint32) {
 	defer s.taken.Done()
 	id, status := s.options.Handler(s.ctx, s, m)
+	if c == DeliverSM {
+		id = "" // message_id is unused there
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.inbound--
@@ -189,7 +192,7 @@ func (s *Session) handle(m *ShortMessage, c Command, sequence uint32) {
 	start := len(s.queue())
 	s.out = appendHeader(s.out, headerLen, c|response, status, sequence)
 	if status == StatusOK || s.side == esme {
-		s.out = append(append(s.out, id...), 0) // in a deliver_sm_resp it is unused, and empty
+		s.out = append(append(s.out, id...), 0)
 		putLength(s.out[start:])
 	}
 	s.wake()

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -51,6 +52,8 @@ func pause(ctx context.Context, d time.Duration) {
 
 // run keeps the bind up until the context ends, then unbinds.
 func (l *link) run(ctx context.Context) {
+	var ending sync.WaitGroup
+	defer ending.Wait()
 	said := "" // the last failure that was logged: each is told once
 	for attempt := 0; ctx.Err() == nil; attempt++ {
 		s, err := l.connect(ctx)
@@ -71,11 +74,10 @@ func (l *link) run(ctx context.Context) {
 		case <-s.Done():
 			l.log.Warn("smpp: the session ended", "smsc", l.pool.Addr, "err", s.Err())
 			l.set(nil)
-			s.wait()
+			ending.Go(s.wait) // its handlers
 			// One that takes every bind and drops it is not bound to in a loop.
 			if time.Since(began) > lastBackoff {
-				attempt = -1
-				continue
+				attempt = 0
 			}
 			pause(ctx, backoff(attempt))
 		case <-ctx.Done():

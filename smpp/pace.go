@@ -62,7 +62,13 @@ func (p *pace) wait(ctx context.Context) error {
 	if p.limiter.Limit() == rate.Inf {
 		return ctx.Err()
 	}
-	return p.limiter.Wait(ctx)
+	for {
+		err := p.limiter.Wait(ctx)
+		if err == nil || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		pause(ctx, fasterAt) // it would be too late as things are, but they may change
+	}
 }
 
 // well notes that a message was accepted.

@@ -161,10 +161,15 @@ func (p *Pool) Submit(ctx context.Context, turn func() error, messages ...*Short
 			o = outgoing{messages: messages, link: l, session: s, ids: make([]string, len(messages)), accepted: make([]bool, len(messages))}
 		}
 		err := p.over(ctx, &o, turn)
-		if err == nil {
+		switch {
+		case err == nil:
 			return o.ids, nil
-		}
-		if !p.again(&o, err) {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case errors.Is(err, errElsewhere):
+			attempt-- // nothing was sent
+			continue
+		case !p.again(&o, err):
 			return nil, err
 		}
 		if pause(ctx, backoff(attempt)); ctx.Err() != nil {

@@ -214,7 +214,11 @@ func (s *Session) Deliver(ctx context.Context, m *ShortMessage) error {
 
 // ask sends a message and waits for its response.
 func (s *Session) ask(ctx context.Context, command Command, m *ShortMessage) (string, error) {
-	if err := s.acquire(ctx); err != nil {
+	err := s.acquire(ctx)
+	for errors.Is(err, errElsewhere) { // there is no other
+		err = s.acquire(ctx)
+	}
+	if err != nil {
 		return "", err
 	}
 	c, err := s.begin(command, m)

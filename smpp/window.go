@@ -2,6 +2,7 @@ package smpp
 
 import (
 	"context"
+	"errors"
 )
 
 // window is how many requests may be unanswered. Those who find no room wait in
@@ -14,7 +15,7 @@ type window struct {
 
 // turn is one who waits for room.
 type turn struct {
-	come chan struct{} // closed when it has come, or the window is closed
+	come chan struct{} // closed when it has come, or those who wait are sent away
 	room bool          // which of the two
 	left bool          // it waits no longer
 }
@@ -48,9 +49,13 @@ func (w *window) release() {
 	w.used--
 }
 
-// close sends those away who wait.
+// close sends those away who wait, and all who come.
 func (w *window) close() {
 	w.closed = true
+	w.sendAway()
+}
+
+func (w *window) sendAway() {
 	for _, t := range w.waiting {
 		if !t.left {
 			close(t.come)
@@ -58,6 +63,10 @@ func (w *window) close() {
 	}
 	w.waiting = nil
 }
+
+// errElsewhere sends those who wait for room to another session, if they have
+// one: this one has left a request unanswered.
+var errElsewhere = errors.New("smpp: the other side does not answer")
 
 // acquire waits for room in the window.
 func (s *Session) acquire(ctx context.Context) error {
@@ -81,10 +90,15 @@ func (s *Session) acquire(ctx context.Context) error {
 		t.left = true
 		return ctx.Err()
 	}
-	if !t.room {
+	if t.room {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.window.closed {
 		return s.closed()
 	}
-	return nil
+	return errElsewhere
 }
 
 // release gives back a place that nothing was sent in.

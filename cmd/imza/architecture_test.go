@@ -10,7 +10,7 @@ import (
 // mayImport is which way imports point: a package of imza, and those of imza's
 // that it may import. docs/architecture.md draws it.
 var mayImport = map[string][]string{
-	"cmd/imza":         {"emulator", "gateway", "gateway/api", "gateway/cabinet", "gateway/registry", "pki", "policy", "simcard", "simcard/ota", "smpp"},
+	"cmd/imza":         {"emulator", "gateway", "gateway/api", "gateway/cabinet", "gateway/registry", "pki", "policy", "simcard", "simcard/ota", "simcard/sms", "smpp"},
 	"gateway/api":      {"gateway", "gateway/registry", "pki", "policy", "simcard", "simcard/applet"},
 	"gateway/cabinet":  {"gateway", "gateway/registry", "policy"},
 	"gateway/registry": {"gateway", "pki", "policy", "simcard"},

@@ -254,6 +254,7 @@ func (p *program) writeEnvironment() error {
 		{"IMZA_URL", p.url()},
 		{"IMZA_KEY", p.demo.providerKey},
 		{"IMZA_ADMIN_KEY", p.demo.adminKey},
+		{"IMZA_SMPP_ADDR", p.SMPPAddr},
 		{"IMZA_SMPP_PASSWORD", p.password},
 		{"IMZA_DEMO_PROVIDER", string(demoProvider)},
 		{"IMZA_DEMO_MSISDN", string(demoMSISDN(1))},

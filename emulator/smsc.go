@@ -63,7 +63,7 @@ func NewSMSC(account func(systemID string) (smpp.Account, bool), log *slog.Logge
 	// that comes twice would confuse receipts.
 	c.ids.Store(rand.Uint64() >> 16 << 16)
 	c.server = smpp.Server{
-		Options: smpp.Options{SystemID: "imza-smsc", Window: 100, Handler: c.submit},
+		Options: smpp.Options{SystemID: "imza-smsc", Window: 100, Handler: c.submit, Log: log},
 		Account: account,
 		Bound:   c.onBind,
 	}

@@ -41,6 +41,7 @@ func (s *Session) tick() {
 	}
 	silent := now.Sub(s.heard) >= s.options.Enquire
 	if overdue > 0 {
+		s.missedAt = now
 		s.window.sendAway()
 	}
 	if (overdue > 0 || silent) && s.probe == nil {

@@ -59,8 +59,14 @@ func (s *Session) asked(p PDU) {
 		s.message(p)
 		return
 	case Unbind:
-		s.gone.Add(1)
-		go s.unbound(p) // meanwhile responses go on to be read
+		s.mu.Lock()
+		again := s.leaving
+		s.leaving = true
+		s.mu.Unlock()
+		if !again {
+			s.gone.Add(1)
+			go s.unbound(p) // meanwhile responses go on to be read
+		}
 		return
 	}
 	body, err := Parse(p.Command, p.Body)

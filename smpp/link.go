@@ -203,7 +203,7 @@ func bind(ctx context.Context, conn net.Conn, role Command, request BindRequest,
 	}
 	s := newSession(conn, options, esme, role)
 	s.request, s.answer = request, answer
-	s.start(reader)
+	go s.run(reader)
 	return s, nil
 }
 

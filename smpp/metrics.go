@@ -40,6 +40,7 @@ func (s *stats) submitted(err error) {
 	case !errors.As(err, &status):
 	case status.busy():
 		s.throttled.Add(1)
+	case status == StatusNotBound: // it is sent again over another session
 	default:
 		s.refused.Add(1)
 	}

@@ -15,6 +15,7 @@ import (
 type pace struct {
 	agreed  rate.Limit // rate.Inf if nothing was
 	limiter *rate.Limiter
+	gate    chan struct{} // who holds it is the next; see wait
 
 	mu       sync.Mutex
 	slowedAt time.Time // when the limit was lowered last
@@ -38,7 +39,7 @@ const (
 )
 
 func newPace(agreed float64) *pace {
-	p := &pace{agreed: rate.Limit(agreed)}
+	p := &pace{agreed: rate.Limit(agreed), gate: make(chan struct{}, 1)}
 	if agreed <= 0 {
 		p.agreed = rate.Inf
 	}
@@ -57,18 +58,28 @@ func (p *pace) rate() float64 {
 	return math.Inf(1)
 }
 
-// wait waits until the next message may go.
+// wait waits until the next message may go. A limiter fixes the time of those
+// who wait when they come; so only one of them is there at a time, and the
+// others are held to the limit as it is when their turn has come.
 func (p *pace) wait(ctx context.Context) error {
 	if p.limiter.Limit() == rate.Inf {
 		return ctx.Err()
 	}
-	for {
-		err := p.limiter.Wait(ctx)
-		if err == nil || ctx.Err() != nil {
-			return ctx.Err()
-		}
-		pause(ctx, fasterAt) // it would be too late as things are, but they may change
+	select {
+	case p.gate <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
 	}
+	defer func() { <-p.gate }()
+	mine := p.limiter.Reserve()
+	timer := time.NewTimer(mine.Delay())
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		mine.Cancel()
+	}
+	return ctx.Err()
 }
 
 // well notes that a message was accepted.
@@ -104,7 +115,11 @@ func (p *pace) throttled(now time.Time) bool {
 	}
 	p.slowedAt = now
 	limit := p.rate()
-	if measured := max(p.lately, p.accepted); measured > 0 || math.IsInf(limit, 1) {
+	measured := max(p.lately, p.accepted)
+	if now.Sub(p.second) >= 2*time.Second {
+		measured = 0 // of a second long ago
+	}
+	if measured > 0 || math.IsInf(limit, 1) {
 		limit = min(limit, 2*measured) // it may never have been reached
 	}
 	p.set(rate.Limit(max(limit*slower, slowest)))

@@ -37,6 +37,7 @@ type Pool struct {
 	descs   *descs
 	waiting atomic.Int64
 	retries atomic.Uint64
+	turn    atomic.Uint64 // of the links
 
 	mu      sync.Mutex
 	changed chan struct{} // closed when a bind comes or goes
@@ -105,7 +106,9 @@ func (p *Pool) choose(ctx context.Context) (*link, *Session, error) {
 		var best *link
 		var session *Session
 		least := 0
-		for _, l := range p.links {
+		first := int(p.turn.Add(1) % uint64(len(p.links))) // those that have nothing to do share as well
+		for i := range p.links {
+			l := p.links[(first+i)%len(p.links)]
 			s := l.session.Load()
 			if s == nil || !s.Transmits() {
 				continue
@@ -132,10 +135,13 @@ func (s *Session) load() (load int, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	load = s.window.used + len(s.window.waiting)
-	if s.probe != nil { // it has left something unanswered: others first
+	// One that has left a message unanswered comes after all others, but is tried
+	// again after a while.
+	const mistrust = time.Minute
+	if s.probe != nil || !s.missedAt.IsZero() && time.Since(s.missedAt) < mistrust {
 		load += 1 << 20
 	}
-	return load, !s.window.closed
+	return load, !s.window.closed && !s.leaving
 }
 
 // Submit sends the messages, segments of one message, over one bind, and
@@ -153,6 +159,9 @@ func (p *Pool) Submit(ctx context.Context, turn func() error, messages ...*Short
 	defer p.waiting.Add(-1)
 	var o outgoing
 	for attempt := 0; ; attempt++ {
+		if err := p.pace.wait(ctx); err != nil { // first, since binds change meanwhile
+			return nil, err
+		}
 		if !o.stays() {
 			l, s, err := p.choose(ctx)
 			if err != nil {
@@ -222,14 +231,24 @@ func (s Status) busy() bool { return s == StatusThrottled || s == StatusQueueFul
 // message of more segments than the window passes through it.
 func (p *Pool) over(ctx context.Context, o *outgoing, turn func() error) (failed error) {
 	sent := make([]*call, len(o.messages))
+	first := true
 	for i, m := range o.messages {
 		if o.accepted[i] {
 			continue
 		}
-		if sent[i], failed = p.inTurn(ctx, o.session, turn, m); failed != nil {
+		if !first { // which has waited for the pace already
+			failed = p.pace.wait(ctx)
+		}
+		if failed == nil {
+			sent[i], failed = o.session.inTurn(ctx, turn, m)
+		}
+		if failed != nil {
 			break
 		}
-		turn = nil // asked once, before the first
+		first, turn = false, nil // asked once, before the first
+	}
+	if errors.Is(failed, errElsewhere) && !first {
+		failed = ErrUnanswered // of what was sent before
 	}
 	for i, c := range sent {
 		if c == nil {
@@ -248,10 +267,7 @@ func (p *Pool) over(ctx context.Context, o *outgoing, turn func() error) (failed
 }
 
 // inTurn puts a message on its way once there is room and turn agrees.
-func (p *Pool) inTurn(ctx context.Context, s *Session, turn func() error, m *ShortMessage) (*call, error) {
-	if err := p.pace.wait(ctx); err != nil {
-		return nil, err
-	}
+func (s *Session) inTurn(ctx context.Context, turn func() error, m *ShortMessage) (*call, error) {
 	if err := s.acquire(ctx); err != nil {
 		return nil, err
 	}

@@ -106,7 +106,7 @@ func (v *Server) Close() error {
 
 func (v *Server) serve(conn net.Conn) {
 	defer conn.Close()
-	s, reader, answer := v.bind(conn)
+	s, reader := v.bind(conn)
 	v.mu.Lock()
 	delete(v.open, conn)
 	v.mu.Unlock()
@@ -117,13 +117,7 @@ func (v *Server) serve(conn net.Conn) {
 	if v.Bound != nil {
 		v.Bound(s)
 	}
-	s.start(reader, answer)
-	v.mu.Lock()
-	closed := v.closed
-	v.mu.Unlock()
-	if closed {
-		_ = s.Close() // Close may have missed it
-	}
+	s.run(reader)
 	s.wait()
 }
 
@@ -137,13 +131,12 @@ func (v *Server) left(s *Session) {
 	}
 }
 
-// bind reads until the connection is bound: a session then, and the response it
-// begins with. Who does not get there in time is gone; so is who is refused,
+// bind reads until the connection is bound, and makes its session. Who does not get there in time is gone; so is who is refused,
 // since each password then costs a connection.
-func (v *Server) bind(conn net.Conn) (*Session, *frameReader, PDU) {
+func (v *Server) bind(conn net.Conn) (*Session, *frameReader) {
 	options := v.Options.withDefaults()
 	if err := conn.SetDeadline(time.Now().Add(options.Timeout)); err != nil {
-		return nil, nil, PDU{}
+		return nil, nil
 	}
 	reader := &frameReader{r: conn, limit: maxPDUUnbound}
 	for {
@@ -152,7 +145,7 @@ func (v *Server) bind(conn net.Conn) (*Session, *frameReader, PDU) {
 			_, _ = conn.Write((&PDU{Command: GenericNack, Status: StatusInvalidLength}).Append(nil))
 		}
 		if err != nil {
-			return nil, nil, PDU{}
+			return nil, nil
 		}
 		if p.answers() {
 			continue // we have asked nothing
@@ -161,11 +154,14 @@ func (v *Server) bind(conn net.Conn) (*Session, *frameReader, PDU) {
 		if request != nil && answer.Status == StatusOK {
 			s := v.admit(conn, options, p.Command, request, &answer)
 			if s != nil {
-				return s, reader, answer
+				return s, reader
 			}
 		}
+		if request != nil {
+			options.Log.Info("smpp: bind refused", "system_id", request.SystemID, "from", conn.RemoteAddr(), "status", answer.Status)
+		}
 		if _, err := conn.Write(answer.Append(nil)); err != nil || request != nil || p.Command == Unbind {
-			return nil, nil, PDU{}
+			return nil, nil
 		}
 	}
 }
@@ -217,7 +213,11 @@ func (v *Server) admit(conn net.Conn, options Options, role Command, r *BindRequ
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if limit > 0 && v.binds[r.SystemID] >= limit {
+	switch {
+	case v.closed: // Close has gone through the sessions
+		answer.Status = StatusSystemError
+		return nil
+	case limit > 0 && v.binds[r.SystemID] >= limit:
 		answer.Status = StatusAlreadyBound
 		return nil
 	}
@@ -228,7 +228,8 @@ func (v *Server) admit(conn net.Conn, options Options, role Command, r *BindRequ
 		return nil
 	}
 	answer.Body = raw
-	s := newSession(conn, options, smsc, role)
+	options.Log = options.Log.With("system_id", r.SystemID, "from", conn.RemoteAddr())
+	s := newSession(conn, options, smsc, role, *answer)
 	r.TLVs = append(TLVs(nil), r.TLVs...)
 	s.request, s.answer = *r, body
 	v.binds[r.SystemID]++

@@ -90,7 +90,9 @@ type Session struct {
 	writing  bool       // the writer runs
 	moved    *sync.Cond // out was written, a request was answered, or the session has ended
 	heard    time.Time
-	probe    *call // the enquire_link that is not answered
+	probe    *call     // the enquire_link that is not answered
+	missedAt time.Time // when a message was left unanswered, with none answered since
+	leaving  bool      // the other side has unbound
 	timer    *time.Timer
 	wakeAt   time.Time // when the timer fires
 	ended    bool
@@ -123,35 +125,47 @@ type call struct {
 // calls keeps calls that were waited for, for the next requests.
 var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
 
-// newSession makes a session of a connection that was just bound, which start
-// sets going.
-func newSession(conn net.Conn, options Options, side side, role Command) *Session {
+// newSession makes a session of a connection that was just bound. It does
+// nothing before run: what is asked of it meanwhile waits behind first, which
+// is the response to the bind.
+func newSession(conn net.Conn, options Options, side side, role Command, first ...PDU) *Session {
 	s := &Session{
 		conn: conn, options: options, side: side, role: role,
-		sequence: 1, pending: make(map[uint32]*call), heard: time.Now(),
+		sequence: 1, pending: make(map[uint32]*call), writing: true,
 	}
 	s.window.size = options.Window
 	s.moved = sync.NewCond(&s.mu)
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
-	s.wakeAt = s.heard.Add(options.Enquire)
-	s.timer = time.AfterFunc(options.Enquire, s.tick)
+	for _, p := range first {
+		s.out = p.Append(s.queue())
+	}
 	return s
 }
 
-// start reads from where the bind left off; first, if any, is written before
-// all else.
-func (s *Session) start(r *frameReader, first ...PDU) {
-	r.limit = MaxPDU
+// run is the session from here to its end: it reads from where the bind left
+// off.
+func (s *Session) run(r *frameReader) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.ended {
+		s.mu.Unlock()
 		return
 	}
-	for _, p := range first {
-		s.send(p)
+	s.heard = time.Now()
+	// The first tick finds out when the next is due.
+	s.wakeAt = s.heard.Add(min(s.options.Enquire, s.options.Timeout))
+	s.timer = time.AfterFunc(min(s.options.Enquire, s.options.Timeout), s.tick)
+	s.writing = false
+	if len(s.out) > 0 {
+		s.wake()
 	}
-	s.gone.Go(func() { s.end(s.read(r)) })
+	s.gone.Add(1)
+	s.mu.Unlock()
+	defer s.gone.Done()
+	r.limit = MaxPDU
+	s.end(s.read(r))
 }
+
+func (s *Session) start(r *frameReader) { go s.run(r) }
 
 // Done is closed when the session has ended.
 func (s *Session) Done() <-chan struct{} { return s.ctx.Done() }
@@ -253,6 +267,7 @@ func (s *Session) begin(command Command, m *ShortMessage) (*call, error) {
 	}
 	if err := s.write(c, m); err != nil {
 		s.window.release()
+		s.moved.Broadcast()
 		return nil, err
 	}
 	return c, nil
@@ -275,7 +290,7 @@ func (s *Session) write(c *call, m *ShortMessage) (err error) {
 	}
 	s.pending[c.sequence] = c
 	s.wake()
-	if deadline := c.began.Add(s.options.Timeout); deadline.Before(s.wakeAt) {
+	if deadline := c.began.Add(s.options.Timeout); s.timer != nil && deadline.Before(s.wakeAt) {
 		s.wakeAt = deadline
 		s.timer.Reset(s.options.Timeout)
 	}
@@ -291,7 +306,9 @@ func (s *Session) await(ctx context.Context, c *call) (id string, err error) {
 	case <-ctx.Done():
 		s.mu.Lock()
 		finished := c.finished
-		c.alone = !finished
+		if !finished { // else whoever finished it reads alone without mu
+			c.alone = true
+		}
 		s.mu.Unlock()
 		if !finished {
 			return "", fmt.Errorf("%w: %w", ErrUnanswered, ctx.Err())
@@ -357,6 +374,7 @@ func (s *Session) matchOne(p PDU, at time.Time) *call {
 	}
 	if c.windowed {
 		s.options.stats.answered(at.Sub(c.began))
+		s.missedAt = time.Time{}
 	}
 	if c == s.probe {
 		s.probe = nil
@@ -462,7 +480,7 @@ func (s *Session) until(d time.Duration, condition func() bool) {
 // closed is the error of a request that the session's end kept from being sent.
 func (s *Session) closed() error {
 	if cause := s.Err(); cause != nil && !errors.Is(cause, ErrClosed) {
-		return fmt.Errorf("%w: %w", ErrClosed, cause)
+		return fmt.Errorf("%w: %v", ErrClosed, cause)
 	}
 	return ErrClosed
 }
@@ -496,10 +514,12 @@ func (s *Session) end(cause error) {
 	}
 	s.ended = true
 	s.cancel(cause)
-	s.timer.Stop()
+	if s.timer != nil {
+		s.timer.Stop()
+	}
 	unanswered := ErrUnanswered
 	if !errors.Is(cause, ErrClosed) {
-		unanswered = fmt.Errorf("%w: %w", ErrUnanswered, cause)
+		unanswered = fmt.Errorf("%w: %v", ErrUnanswered, cause)
 	}
 	for _, c := range s.pending {
 		s.finish(c, "", unanswered)

@@ -70,6 +70,9 @@ var errElsewhere = errors.New("smpp: the other side does not answer")
 
 // acquire waits for room in the window.
 func (s *Session) acquire(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	s.mu.Lock()
 	ok, t := s.window.take()
 	s.mu.Unlock()

@@ -92,7 +92,7 @@ func badAtESME(t *testing.T, options Options) *badEnd {
 		t.FailNow()
 	}
 	e.ours = func() *Session { return s }
-	t.Cleanup(func() { far.Close(); s.wait() })
+	t.Cleanup(func() { far.Close(); <-s.Done(); s.wait() })
 	return e
 }
 
@@ -439,6 +439,7 @@ func TestBadMix(t *testing.T) {
 				t.Errorf("%d malformed bodies were counted, want %d", got, wantMalformed)
 			}
 			s := e.ours()
+			<-s.Done()
 			s.wait()
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -679,6 +680,7 @@ func TestBadAnswersToABind(t *testing.T) {
 			}
 			e.lives()
 			far.Close()
+			<-s.Done()
 			s.wait()
 		})
 	}
@@ -743,12 +745,13 @@ func TestAnnouncedFramesTakeNoMemory(t *testing.T) {
 	defer far.Close()
 	s := newSession(ours, Options{}.withDefaults(), smsc, BindTransceiver)
 	reader := &frameReader{r: ours}
-	s.start(reader)
+	go s.run(reader)
 	frame := binary.BigEndian.AppendUint32(nil, MaxPDU)
 	if _, err := far.Write(append(frame, make([]byte, 1000)...)); err != nil {
 		t.Fatal(err)
 	}
 	far.Close()
+	<-s.Done()
 	s.wait()
 	if cap(reader.buffer) > smallBuffer {
 		t.Errorf("a buffer of %d octets for 1,004", cap(reader.buffer))

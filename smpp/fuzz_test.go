@@ -413,7 +413,7 @@ func fuzzHangUp(t *testing.T, conn *fuzzConn, s *Session) {
 	conn.changed.Broadcast()
 	conn.mu.Unlock()
 	gone := make(chan struct{})
-	go func() { s.wait(); close(gone) }()
+	go func() { <-s.Done(); s.wait(); close(gone) }()
 	select {
 	case <-gone:
 	case <-time.After(fuzzPatience):

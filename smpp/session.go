@@ -165,8 +165,6 @@ func (s *Session) run(r *frameReader) {
 	s.end(s.read(r))
 }
 
-func (s *Session) start(r *frameReader) { go s.run(r) }
-
 // Done is closed when the session has ended.
 func (s *Session) Done() <-chan struct{} { return s.ctx.Done() }
 

@@ -927,6 +927,24 @@ func TestCloseDrains(t *testing.T) {
 	})
 }
 
+// Close waits for responses alone, too.
+func TestCloseWaitsForResponses(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, far := boundESME(t, Options{})
+		done := submitting(t.Context(), s, sms("x"))
+		p := far.want(SubmitSM)
+		go func() { _ = s.Close() }()
+		time.Sleep(2 * time.Second)
+		far.none()
+		far.accept(p, "drained")
+		if r := <-done; r.id != "drained" || r.err != nil {
+			t.Errorf("%+v", r)
+		}
+		far.say(PDU{Command: UnbindResp, Sequence: far.want(Unbind).Sequence})
+		<-s.Done()
+	})
+}
+
 // A peer that has stalled, whether it reads or not, delays Close so long and no
 // longer. What was sent then is unanswered.
 func TestCloseWithAStalledPeer(t *testing.T) {

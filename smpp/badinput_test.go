@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -470,7 +471,6 @@ func TestBadVectorsOverASession(t *testing.T) {
 	for name, start := range badEnds {
 		t.Run(name, func(t *testing.T) {
 			e := start(t, Options{Handler: badStored})
-			var unbinds []PDU
 			for i, v := range codecBad(t) {
 				p := parseFrame(v.raw)
 				p.Sequence = uint32(i) + 1
@@ -479,9 +479,6 @@ func TestBadVectorsOverASession(t *testing.T) {
 					want.Status = StatusOK
 				}
 				switch wrong := badWrong[e.side]; {
-				case p.Command == Unbind:
-					unbinds = append(unbinds, p)
-					continue
 				case p.Command == Outbind:
 					want.Command, want.Status = GenericNack, StatusInvalidCommand
 				case p.Command == AlertNotification || p.Command&response != 0:
@@ -498,14 +495,6 @@ func TestBadVectorsOverASession(t *testing.T) {
 					e.lives()
 				})
 			}
-			if len(unbinds) != 1 {
-				t.Fatalf("%d of unbind", len(unbinds))
-			}
-			// Who wants to go may: an unbind is obeyed, whatever stands in it.
-			e.t = t
-			e.write(unbinds[0].Append(nil))
-			e.want(PDU{Command: UnbindResp, Sequence: unbinds[0].Sequence})
-			e.ends()
 		})
 	}
 }
@@ -737,6 +726,25 @@ func TestBadResponses(t *testing.T) {
 			e.lives()
 		})
 	}
+}
+
+// One unbind is obeyed; a flood of them behind a message that is still being
+// stored does not have a goroutine each.
+func TestUnbindFlood(t *testing.T) {
+	const flood = 20_000
+	stored := make(chan struct{})
+	conn := newFuzzConn(nil, 1<<20)
+	conn.in = (&PDU{Command: SubmitSM, Sequence: 1, Body: badBody(t, codecMessage())}).Append(nil)
+	conn.in = append(conn.in, bytes.Repeat((&PDU{Command: Unbind, Sequence: 2}).Append(nil), flood)...)
+	s := newSession(conn, Options{Handler: func(context.Context, *Session, *ShortMessage) (string, Status) { <-stored; return "1", StatusOK }}.withDefaults(), smsc, BindTransceiver)
+	before := runtime.NumGoroutine()
+	go s.run(&frameReader{r: conn})
+	conn.until(t, "not all is read", func() bool { return conn.drained })
+	if got := runtime.NumGoroutine() - before; got > flood/100 {
+		t.Errorf("%d goroutines", got)
+	}
+	close(stored)
+	fuzzHangUp(t, conn, s)
 }
 
 // What is announced and does not come costs nothing, on a live session either.

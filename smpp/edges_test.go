@@ -383,3 +383,81 @@ func TestBindThatSwallowsMessages(t *testing.T) {
 		<-stopped
 	})
 }
+
+// An impossible command_length in place of the response to a bind is nacked.
+func TestBindNacksAFramingError(t *testing.T) {
+	ours, far := badPair(t)
+	go Bind(context.Background(), ours, BindTransceiver, BindRequest{SystemID: "x"}, Options{})
+	e := &badEnd{t: t, conn: far}
+	e.want(PDU{Command: BindTransceiver, Sequence: 1})
+	e.write([]byte{0, 0, 0, 15})
+	e.want(PDU{Command: GenericNack, Status: 2})
+}
+
+// The offset of an octet whose value is wrong is that octet's.
+func TestOffsetOfAWrongValue(t *testing.T) {
+	m := codecMessage()
+	body := m.write(nil)
+	at := len(body) - 141
+	body[at] = 255
+	_, err := Parse(SubmitSM, body)
+	f := new(FieldError)
+	if errors.As(err, &f); f.Field != "sm_length" || f.Offset != at {
+		t.Errorf("%v, it is at %d", err, at)
+	}
+	for name, body := range map[string][]byte{"number_of_dests": {0, 0, 0, 0, 0}, "dest_flag": {0, 0, 0, 0, 1, 3}} {
+		_, err := Parse(SubmitMulti, body)
+		if errors.As(err, &f); f.Field != name || f.Offset != len(body)-1 {
+			t.Errorf("%v, it is at %d", err, len(body)-1)
+		}
+	}
+}
+
+// The field behind an empty id is not taken for it.
+func TestEmptyReceiptID(t *testing.T) {
+	if r, err := ParseReceipt(&ShortMessage{ESMClass: 4, Message: []byte("id: stat:DELIVRD")}); err == nil {
+		t.Errorf("%+v", r)
+	}
+	if r, err := ParseReceipt(&ShortMessage{ESMClass: 4, Message: []byte("id: sub:001 dlvrd:001 stat:DELIVRD err:000")}); err == nil {
+		t.Errorf("%+v", r)
+	}
+}
+
+// A validity is less than 32 days, and does not begin anew.
+func TestRelativeTimeDoesNotWrap(t *testing.T) {
+	for _, days := range []time.Duration{32, 33, 100, 101, 10_000} {
+		if got := RelativeTime(days * 24 * time.Hour); got != "000031235959000R" {
+			t.Errorf("%d days are %s", days, got)
+		}
+	}
+}
+
+// An id that cannot be sent is an error to the other side, not a body that it
+// cannot read.
+func TestHandlerIDIsChecked(t *testing.T) {
+	for _, id := range []string{strings.Repeat("x", 65), "a\x00b"} {
+		conn := newFuzzConn(nil, 1)
+		conn.in, _ = appendMessage(nil, SubmitSM, 1, codecMessage())
+		s := newSession(conn, Options{Handler: func(context.Context, *Session, *ShortMessage) (string, Status) { return id, StatusOK }}.withDefaults(), smsc, BindTransceiver)
+		go s.run(&frameReader{r: conn})
+		conn.until(t, "no answer", func() bool { return conn.frames() > 0 })
+		fuzzHangUp(t, conn, s)
+		p := parseFrame(conn.out)
+		if p.Command != SubmitSMResp || p.Status != StatusSystemError {
+			t.Errorf("%d octets of an id are answered with %s, %s", len(id), p.Command, p.Status.Text())
+		}
+	}
+}
+
+// TLVs that are not whole are an error, not a body that the other side refuses.
+func TestBrokenTLVsAreNotWritten(t *testing.T) {
+	for _, tlvs := range []TLVs{{1, 2, 3}, TLVs(nil).Add(TagMessagePayload, make([]byte, 65_536))} {
+		field := new(FieldError)
+		if _, err := (&ShortMessage{TLVs: tlvs}).Append(nil); !errors.As(err, &field) || field.Field != "TLV" {
+			t.Errorf("submit_sm: %v", err)
+		}
+		if _, err := (&Empty{TLVs: tlvs}).Append(nil); !errors.As(err, &field) || field.Field != "TLV" {
+			t.Errorf("enquire_link: %v", err)
+		}
+	}
+}

@@ -11,52 +11,62 @@ import "strings"
 func (m *ShortMessage) fits() bool {
 	return len(m.ServiceType) < 6 && len(m.Source.Addr) < 21 && len(m.Dest.Addr) < 21 &&
 		len(m.ScheduleTime) < 17 && len(m.Validity) < 17 && len(m.Message) <= maxShortMessage &&
-		noNUL(m.ServiceType) && noNUL(m.Source.Addr) && noNUL(m.Dest.Addr) && noNUL(m.ScheduleTime) && noNUL(m.Validity)
+		(len(m.TLVs) == 0 || m.TLVs.whole()) && noNUL(m.ServiceType) && noNUL(m.Source.Addr) && noNUL(m.Dest.Addr) && noNUL(m.ScheduleTime) && noNUL(m.Validity)
 }
 
 func noNUL(s string) bool { return s == "" || strings.IndexByte(s, 0) < 0 }
 
 func (m *ShortMessage) write(b []byte) []byte {
-	b = append(b, m.ServiceType...)
-	b = append(b, 0, m.Source.TON, m.Source.NPI)
-	b = append(b, m.Source.Addr...)
-	b = append(b, 0, m.Dest.TON, m.Dest.NPI)
-	b = append(b, m.Dest.Addr...)
-	b = append(b, 0, m.ESMClass, m.ProtocolID, m.Priority)
-	b = append(append(b, m.ScheduleTime...), 0)
-	b = append(append(b, m.Validity...), 0)
-	b = append(b, m.RegisteredDelivery, m.Replace, m.DataCoding, m.DefaultMsgID, byte(len(m.Message)))
+	b = append(appendText(b, m.ServiceType), 0, m.Source.TON, m.Source.NPI)
+	b = append(appendText(b, m.Source.Addr), 0, m.Dest.TON, m.Dest.NPI)
+	b = append(appendText(b, m.Dest.Addr), 0, m.ESMClass, m.ProtocolID, m.Priority)
+	b = append(appendText(b, m.ScheduleTime), 0)
+	b = append(appendText(b, m.Validity), 0, m.RegisteredDelivery, m.Replace, m.DataCoding, m.DefaultMsgID, byte(len(m.Message)))
 	b = append(b, m.Message...)
 	return append(b, m.TLVs...)
+}
+
+// appendText appends a string; most are empty.
+func appendText(b []byte, s string) []byte {
+	if s == "" {
+		return b
+	}
+	return append(b, s...)
 }
 
 // read reads a body that is in order, and reports whether it was.
 func (m *ShortMessage) read(body []byte) bool {
 	// All strings are cut from one copy. What does not fit there is not in order.
-	head := head{text: string(body[:min(len(body), maxHead)])}
-	m.ServiceType = head.cstring(6)
-	m.Source.TON, m.Source.NPI = head.octet(0), head.octet(1)
-	head.at += 2
-	m.Source.Addr = head.cstring(21)
-	m.Dest.TON, m.Dest.NPI = head.octet(0), head.octet(1)
-	head.at += 2
-	m.Dest.Addr = head.cstring(21)
-	m.ESMClass, m.ProtocolID, m.Priority = head.octet(0), head.octet(1), head.octet(2)
-	head.at += 3
-	m.ScheduleTime = head.cstring(17)
-	m.Validity = head.cstring(17)
-	m.RegisteredDelivery, m.Replace, m.DataCoding, m.DefaultMsgID = head.octet(0), head.octet(1), head.octet(2), head.octet(3)
-	length := int(head.octet(4))
-	head.at += 5
-	if head.at > len(head.text) || length > maxShortMessage || head.at+length > len(body) {
+	text := string(body[:min(len(body), maxHead)])
+	at := 0
+	if m.ServiceType, at = cutText(text, at, 6); at+2 > len(text) {
 		return false
 	}
-	rest := body[head.at:]
-	m.Message = rest[:length:length]
-	m.TLVs = nil
+	m.Source.TON, m.Source.NPI = text[at], text[at+1]
+	if m.Source.Addr, at = cutText(text, at+2, 21); at+2 > len(text) {
+		return false
+	}
+	m.Dest.TON, m.Dest.NPI = text[at], text[at+1]
+	if m.Dest.Addr, at = cutText(text, at+2, 21); at+3 > len(text) {
+		return false
+	}
+	m.ESMClass, m.ProtocolID, m.Priority = text[at], text[at+1], text[at+2]
+	m.ScheduleTime, at = cutText(text, at+3, 17)
+	if m.Validity, at = cutText(text, at, 17); at+5 > len(text) {
+		return false
+	}
+	m.RegisteredDelivery, m.Replace, m.DataCoding, m.DefaultMsgID = text[at], text[at+1], text[at+2], text[at+3]
+	return m.readRest(body[at+5:], int(text[at+4]))
+}
+
+// readRest reads what stands behind sm_length.
+func (m *ShortMessage) readRest(rest []byte, length int) bool {
+	if length > maxShortMessage || length > len(rest) {
+		return false
+	}
+	m.Message, m.TLVs = rest[:length:length], nil
 	if len(rest) > length {
-		m.TLVs = TLVs(rest[length:len(rest):len(rest)])
-		if !m.TLVs.whole() {
+		if m.TLVs = TLVs(rest[length:len(rest):len(rest)]); !m.TLVs.whole() {
 			return false
 		}
 	}
@@ -67,35 +77,18 @@ func (m *ShortMessage) read(body []byte) bool {
 	return len(content) > 0 && int(content[0]) < len(content)
 }
 
-// head is the first octets of a body. After something that is not in order at
-// is behind its end, and stays there.
-type head struct {
-	text string
-	at   int
-}
-
-func (h *head) octet(i int) byte {
-	if h.at+i >= len(h.text) {
-		return 0
+// cutText cuts a C-octet string of at most size octets, and returns where the
+// next field begins: behind all there is, if the string is not in order.
+func cutText(text string, at, size int) (s string, next int) {
+	switch {
+	case at >= len(text):
+		return "", maxHead + 1
+	case text[at] == 0: // most are empty
+		return "", at + 1
 	}
-	return h.text[h.at+i]
-}
-
-func (h *head) cstring(size int) string {
-	if h.at >= len(h.text) {
-		h.at = 2 * maxHead
-		return ""
-	}
-	if h.text[h.at] == 0 {
-		h.at++
-		return ""
-	}
-	rest := h.text[h.at:]
-	n := strings.IndexByte(rest, 0)
+	n := strings.IndexByte(text[at:], 0)
 	if n < 0 || n >= size {
-		h.at = 2 * maxHead
-		return ""
+		return "", maxHead + 1
 	}
-	h.at += n + 1
-	return rest[:n]
+	return text[at : at+n], at + n + 1
 }

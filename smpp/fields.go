@@ -84,6 +84,14 @@ func (f *fields) fail(name string, format string, args ...any) {
 	f.err = &FieldError{name, at, fmt.Sprintf(format, args...)}
 }
 
+// wrong is the fail of an octet that was just read and is of no use.
+func (f *fields) wrong(name string, format string, args ...any) {
+	if f.err == nil && !f.writing {
+		f.at--
+	}
+	f.fail(name, format, args...)
+}
+
 // took tells the trace about the field that ends at the cursor.
 func (f *fields) took(name string, from int, value any) {
 	if f.err == nil {
@@ -190,7 +198,7 @@ func (f *fields) shortMessage(v *[]byte) {
 	var n byte
 	f.octet("sm_length", &n)
 	if n > maxShortMessage {
-		f.fail("sm_length", "is %d, at most %d", n, maxShortMessage)
+		f.wrong("sm_length", "is %d, at most %d", n, maxShortMessage)
 		return
 	}
 	if left := len(f.b) - f.at; int(n) > left {
@@ -211,6 +219,9 @@ const maxShortMessage = 254
 // tlvs takes the rest of a body, which must be whole TLVs.
 func (f *fields) tlvs(v *TLVs) {
 	if f.writing {
+		if !v.whole() {
+			f.fail("TLV", "they are not whole")
+		}
 		f.b = append(f.b, *v...)
 		return
 	}

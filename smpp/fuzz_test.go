@@ -280,9 +280,9 @@ func fuzzAnswer(side side, p PDU) (key badKey, ok bool) {
 		return badKey{}, false
 	case p.Command == wrong:
 		key.status = StatusNotBound
-	case p.Command == Unbind:
 	case errors.As(err, &field):
 		key.status = field.Status()
+	case p.Command == Unbind:
 	case p.Command == EnquireLink || p.Command == SubmitSM || p.Command == DeliverSM || p.Command == DataSM:
 	case p.Command == BindReceiver || p.Command == BindTransmitter || p.Command == BindTransceiver:
 		key.status = StatusAlreadyBound
@@ -364,7 +364,7 @@ func fuzzBound(t *testing.T, side side, piece int, stream []byte) {
 				messages[key]++
 			}
 		}
-		ends = ends || p.Command == Unbind
+		ends = ends || p.Command == Unbind && key.status == StatusOK
 	}
 	conn := newFuzzConn(stream, piece)
 	s := newSession(conn, Options{Handler: fuzzStored, Inbound: 1 << 20}.withDefaults(), side, BindTransceiver)

@@ -58,18 +58,8 @@ func (s *Session) asked(p PDU) {
 	case SubmitSM, DeliverSM, DataSM:
 		s.message(p)
 		return
-	case Unbind:
-		s.mu.Lock()
-		again := s.leaving
-		s.leaving = true
-		s.mu.Unlock()
-		if !again {
-			s.gone.Add(1)
-			go s.unbound(p) // meanwhile responses go on to be read
-		}
-		return
 	}
-	body, err := Parse(p.Command, p.Body)
+	_, err := Parse(p.Command, p.Body)
 	if !p.Command.known() || p.Command == Outbind {
 		s.respond(PDU{Command: GenericNack, Status: StatusInvalidCommand, Sequence: p.Sequence})
 		return
@@ -80,16 +70,31 @@ func (s *Session) asked(p PDU) {
 		s.malformed(p, err)
 		status = field.Status()
 	}
-	if _, ok := body.(*Alert); ok || p.Command == AlertNotification {
-		return // it has no response
+	switch {
+	case p.Command == AlertNotification: // it has no response
+	case p.Command == Unbind && status == StatusOK:
+		s.leave(p)
+	default:
+		s.respond(PDU{Command: p.Command | response, Status: status, Sequence: p.Sequence})
 	}
-	s.respond(PDU{Command: p.Command | response, Status: status, Sequence: p.Sequence})
+}
+
+// leave begins to answer an unbind; meanwhile responses go on to be read.
+func (s *Session) leave(p PDU) {
+	s.mu.Lock()
+	again := s.leaving
+	s.leaving = true
+	s.mu.Unlock()
+	if !again {
+		s.gone.Add(1)
+		go s.unbound(p)
+	}
 }
 
 // unserved is what a request is answered with that nothing is done about.
 func (s *Session) unserved(c Command) Status {
 	switch c {
-	case EnquireLink:
+	case EnquireLink, Unbind:
 		return StatusOK
 	case BindReceiver, BindTransmitter, BindTransceiver:
 		return StatusAlreadyBound
@@ -195,11 +200,13 @@ func (s *Session) handle(m *ShortMessage, c Command, sequence uint32) {
 	defer s.mu.Unlock()
 	s.inbound--
 	s.moved.Broadcast()
-	start := len(s.queue())
-	s.out = appendHeader(s.out, headerLen, c|response, status, sequence)
-	if status == StatusOK || s.side == esme {
-		s.out = append(append(s.out, id...), 0)
-		putLength(s.out[start:])
+	answer := PDU{Command: c | response, Status: status, Sequence: sequence}
+	if len(id) >= maxMessageID || !noNUL(id) {
+		s.options.Log.Error("smpp: the handler gave an id that cannot be sent", "octets", len(id))
+		answer.Status = StatusSystemError
+	} else if status == StatusOK || s.side == esme {
+		var text [maxMessageID]byte
+		answer.Body = append(append(text[:0], id...), 0)
 	}
-	s.wake()
+	s.send(answer)
 }

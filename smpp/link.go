@@ -192,6 +192,9 @@ func bind(ctx context.Context, conn net.Conn, role Command, request BindRequest,
 	}
 	reader := &frameReader{r: conn, limit: maxPDUUnbound}
 	answer, err := answerTo(asked, reader)
+	if errors.Is(err, ErrFraming) {
+		_, _ = conn.Write((&PDU{Command: GenericNack, Status: StatusInvalidLength}).Append(nil))
+	}
 	if err != nil {
 		return nil, err
 	}

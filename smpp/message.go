@@ -167,8 +167,10 @@ func messageID(body []byte) string {
 }
 
 // RelativeTime writes a duration as validity_period wants it, "relative to the
-// SMSC's time" (SMPP 3.4 §7.1.1.2): YYMMDDhhmmss000R.
+// SMSC's time" (SMPP 3.4 §7.1.1.2): YYMMDDhhmmss000R. It is at least a second
+// and less than 32 days, since nobody knows how long a month is to an SMSC.
 func RelativeTime(d time.Duration) string {
-	s := int64(max(d, time.Second) / time.Second)
-	return fmt.Sprintf("%02d%02d%02d%02d%02d%02d000R", 0, 0, s/86400%100, s/3600%24, s/60%60, s%60)
+	const longest = 32*24*time.Hour - time.Second
+	s := int64(min(max(d, time.Second), longest) / time.Second)
+	return fmt.Sprintf("0000%02d%02d%02d%02d000R", s/86400, s/3600%24, s/60%60, s%60)
 }

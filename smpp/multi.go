@@ -63,7 +63,7 @@ func (m *Multi) dests(f *fields) {
 		m.Dests = nil
 	}
 	if n == 0 || n > maxDests || f.writing && len(m.Dests) > maxDests {
-		f.fail("number_of_dests", "%d, not 1 to %d", max(int(n), len(m.Dests)), maxDests)
+		f.wrong("number_of_dests", "%d, not 1 to %d", max(int(n), len(m.Dests)), maxDests)
 	}
 	for i := 0; i < int(n) && f.err == nil; i++ {
 		if !f.writing {
@@ -81,7 +81,7 @@ func (d *Destination) fields(f *fields) {
 	case DestList:
 		f.cstring("dl_name", &d.List, 21)
 	default:
-		f.fail("dest_flag", "is %d, neither 1 nor 2", d.Flag)
+		f.wrong("dest_flag", "is %d, neither 1 nor 2", d.Flag)
 	}
 }
 

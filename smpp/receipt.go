@@ -98,8 +98,10 @@ func (m *ShortMessage) WantsReceipt(s State) bool {
 var (
 	receiptID   = regexp.MustCompile(`(?i)\bid:\s*([^\s,;]+)`)
 	receiptStat = regexp.MustCompile(`(?i)\bstat:\s*([a-z]+)`)
-	receiptErr  = regexp.MustCompile(`(?i)\berr:\s*([0-9]{1,5})\b`)
-	receiptRest = regexp.MustCompile(`(?i)\btext:`)
+	// What follows an id that is empty.
+	receiptLabel = regexp.MustCompile(`(?i)^(sub|dlvrd|submit|done|stat|err|text):`)
+	receiptErr   = regexp.MustCompile(`(?i)\berr:\s*([0-9]{1,5})\b`)
+	receiptRest  = regexp.MustCompile(`(?i)\btext:`)
 )
 
 // ParseState reads a state as receipts write it: its first five letters tell,
@@ -126,7 +128,7 @@ func ParseReceipt(m *ShortMessage) (r Receipt, err error) {
 	}
 	if id, ok := m.TLVs.Get(TagReceiptedMessageID); ok {
 		r.MessageID = string(bytes.TrimRight(id, "\x00"))
-	} else if match := receiptID.FindSubmatch(text); match != nil {
+	} else if match := receiptID.FindSubmatch(text); match != nil && !receiptLabel.Match(match[1]) {
 		r.MessageID = string(match[1])
 	}
 	if r.MessageID == "" {

@@ -33,8 +33,12 @@ func (t TLVs) Get(tag uint16) (value []byte, ok bool) {
 	return nil, false
 }
 
-// Add appends a TLV; value has at most 65,535 octets.
+// Add appends a TLV. A value of more than 65,535 octets makes the TLVs of no use,
+// which is told when they are encoded.
 func (t TLVs) Add(tag uint16, value []byte) TLVs {
+	if len(value) > 0xFFFF {
+		return append(t, 0) // half a header
+	}
 	t = binary.BigEndian.AppendUint16(t, tag)
 	t = binary.BigEndian.AppendUint16(t, uint16(len(value)))
 	return append(t, value...)

@@ -1,6 +1,9 @@
 package smpp
 
-import "strings"
+import (
+	"bytes"
+	"strings"
+)
 
 // This file reads and writes the messages that are in order, which are nearly
 // all, at a third of the cost: by the same list as ShortMessage.fields, which
@@ -36,27 +39,30 @@ func appendText(b []byte, s string) []byte {
 
 // read reads a body that is in order, and reports whether it was.
 func (m *ShortMessage) read(body []byte) bool {
-	// All strings are cut from one copy. What does not fit there is not in order.
-	text := string(body[:min(len(body), maxHead)])
+	var service, source, dest, schedule, validity span
 	at := 0
-	if m.ServiceType, at = cutText(text, at, 6); at+2 > len(text) {
+	if service, at = cut(body, at, 6); at+2 > len(body) {
 		return false
 	}
-	m.Source.TON, m.Source.NPI = text[at], text[at+1]
-	if m.Source.Addr, at = cutText(text, at+2, 21); at+2 > len(text) {
+	m.Source.TON, m.Source.NPI = body[at], body[at+1]
+	if source, at = cut(body, at+2, 21); at+2 > len(body) {
 		return false
 	}
-	m.Dest.TON, m.Dest.NPI = text[at], text[at+1]
-	if m.Dest.Addr, at = cutText(text, at+2, 21); at+3 > len(text) {
+	m.Dest.TON, m.Dest.NPI = body[at], body[at+1]
+	if dest, at = cut(body, at+2, 21); at+3 > len(body) {
 		return false
 	}
-	m.ESMClass, m.ProtocolID, m.Priority = text[at], text[at+1], text[at+2]
-	m.ScheduleTime, at = cutText(text, at+3, 17)
-	if m.Validity, at = cutText(text, at, 17); at+5 > len(text) {
+	m.ESMClass, m.ProtocolID, m.Priority = body[at], body[at+1], body[at+2]
+	schedule, at = cut(body, at+3, 17)
+	if validity, at = cut(body, at, 17); at+5 > len(body) {
 		return false
 	}
-	m.RegisteredDelivery, m.Replace, m.DataCoding, m.DefaultMsgID = text[at], text[at+1], text[at+2], text[at+3]
-	return m.readRest(body[at+5:], int(text[at+4]))
+	m.RegisteredDelivery, m.Replace, m.DataCoding, m.DefaultMsgID = body[at], body[at+1], body[at+2], body[at+3]
+	// All strings are cut from one copy, which goes no further than the last.
+	text := string(body[:max(service.to, source.to, dest.to, schedule.to, validity.to)])
+	m.ServiceType, m.Source.Addr, m.Dest.Addr = service.of(text), source.of(text), dest.of(text)
+	m.ScheduleTime, m.Validity = schedule.of(text), validity.of(text)
+	return m.readRest(body[at+5:], int(body[at+4]))
 }
 
 // readRest reads what stands behind sm_length.
@@ -77,18 +83,24 @@ func (m *ShortMessage) readRest(rest []byte, length int) bool {
 	return len(content) > 0 && int(content[0]) < len(content)
 }
 
-// cutText cuts a C-octet string of at most size octets, and returns where the
-// next field begins: behind all there is, if the string is not in order.
-func cutText(text string, at, size int) (s string, next int) {
+// span is where a string is; one that is empty is nowhere.
+type span struct{ from, to int }
+
+func (s span) of(text string) string { return text[s.from:s.to] }
+
+// cut finds a C-octet string of at most size octets, and where the next field
+// begins: behind all there could be, if the string is not in order.
+func cut(body []byte, at, size int) (s span, next int) {
+	const nowhere = 1 << 30
 	switch {
-	case at >= len(text):
-		return "", maxHead + 1
-	case text[at] == 0: // most are empty
-		return "", at + 1
+	case at >= len(body):
+		return span{}, nowhere
+	case body[at] == 0: // most are empty
+		return span{}, at + 1
 	}
-	n := strings.IndexByte(text[at:], 0)
-	if n < 0 || n >= size {
-		return "", maxHead + 1
+	n := bytes.IndexByte(body[at:min(len(body), at+size)], 0)
+	if n < 0 {
+		return span{}, nowhere
 	}
-	return text[at : at+n], at + n + 1
+	return span{at, at + n}, at + n + 1
 }

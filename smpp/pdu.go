@@ -13,10 +13,13 @@
 //
 //	pdu.go, frames.go              a PDU, and how it is cut from a connection
 //	body.go, fields.go, tlv.go     what is in it; bind.go, message.go, multi.go
-//	                               and manage.go have the bodies
+//	                               and manage.go have the bodies, fast.go a faster
+//	                               way for most
 //	receipt.go                     delivery receipts
-//	session.go, inbound.go,        one connection, bound: both sides send requests
-//	window.go, alive.go            on it
+//	session.go                     one connection, bound: request.go and window.go
+//	                               have what this side asks, inbound.go what the
+//	                               other does, outbound.go how it is written, and
+//	                               alive.go whether anybody is there
 //	link.go, pool.go, pace.go      an operator: several binds that are kept up, and
 //	                               how fast they are written to
 //	network.go                     several operators, chosen by number

@@ -3,12 +3,10 @@ package smpp
 import (
 	"context"
 	"crypto/tls"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"runtime"
 	"sync"
 	"time"
 )
@@ -107,23 +105,6 @@ const (
 	esme side = false
 	smsc side = true
 )
-
-// call is one request that waits for its response.
-type call struct {
-	command  Command
-	sequence uint32
-	began    time.Time
-	windowed bool // it holds a place in the window
-	alone    bool // nobody waits for it (any more)
-	finished bool // it is no longer pending, and the rest is set
-
-	done chan struct{} // takes a value soon after that
-	id   string        // of a submit_sm_resp
-	err  error
-}
-
-// calls keeps calls that were waited for, for the next requests.
-var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
 
 // newSession makes a session of a connection that was just bound. It does
 // nothing before run: what is asked of it meanwhile waits behind first, which
@@ -224,22 +205,6 @@ func (s *Session) Deliver(ctx context.Context, m *ShortMessage) error {
 	return err
 }
 
-// ask sends a message and waits for its response.
-func (s *Session) ask(ctx context.Context, command Command, m *ShortMessage) (string, error) {
-	err := s.acquire(ctx)
-	for errors.Is(err, errElsewhere) { // there is no other
-		err = s.acquire(ctx)
-	}
-	if err != nil {
-		return "", err
-	}
-	c, err := s.begin(command, m)
-	if err != nil {
-		return "", err
-	}
-	return s.await(ctx, c)
-}
-
 // Enquire asks the other side whether it is there, and waits for the answer.
 func (s *Session) Enquire(ctx context.Context) error {
 	c, err := s.begin(EnquireLink, nil)
@@ -250,242 +215,10 @@ func (s *Session) Enquire(ctx context.Context) error {
 	return err
 }
 
-// maxSequence is the highest sequence_number (SMPP 3.4 §5.1.4).
-const maxSequence = 0x7FFFFFFF
-
-// begin puts a request on its way. A message has acquired its place in the
-// window before, and gives it back if it cannot be sent.
-func (s *Session) begin(command Command, m *ShortMessage) (*call, error) {
-	c := calls.Get().(*call)
-	c.command, c.began, c.windowed, c.alone, c.finished = command, time.Now(), m != nil, false, false
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended {
-		return nil, s.closed() // the window ended with the session
-	}
-	if err := s.write(c, m); err != nil {
-		s.window.release()
-		s.moved.Broadcast()
-		return nil, err
-	}
-	return c, nil
-}
-
-// write gives a request its number and queues it. The caller holds mu.
-func (s *Session) write(c *call, m *ShortMessage) (err error) {
-	for taken := true; taken; _, taken = s.pending[s.sequence] {
-		if s.sequence++; s.sequence > maxSequence {
-			s.sequence = 1
-		}
-	}
-	c.sequence = s.sequence
-	if m != nil {
-		if s.out, err = appendMessage(s.queue(), c.command, c.sequence, m); err != nil {
-			return err
-		}
-	} else {
-		s.out = appendHeader(s.queue(), headerLen, c.command, StatusOK, c.sequence)
-	}
-	s.pending[c.sequence] = c
-	s.wake()
-	if deadline := c.began.Add(s.options.Timeout); s.timer != nil && deadline.Before(s.wakeAt) {
-		s.wakeAt = deadline
-		s.timer.Reset(s.options.Timeout)
-	}
-	return nil
-}
-
-// await waits for the response to a request. Its status, if not well, is the
-// error. Who waits no longer leaves the request in the window until it is
-// answered or its time is up.
-func (s *Session) await(ctx context.Context, c *call) (id string, err error) {
-	select {
-	case <-c.done:
-	case <-ctx.Done():
-		s.mu.Lock()
-		finished := c.finished
-		if !finished { // else whoever finished it reads alone without mu
-			c.alone = true
-		}
-		s.mu.Unlock()
-		if !finished {
-			return "", fmt.Errorf("%w: %w", ErrUnanswered, ctx.Err())
-		}
-		<-c.done // what came at the same moment counts
-	}
-	id, err = c.id, c.err
-	c.id, c.err = "", nil
-	calls.Put(c)
-	return id, err
-}
-
-// finish ends a call that is pending; tell must follow. The caller holds mu.
-func (s *Session) finish(c *call, id string, err error) {
-	delete(s.pending, c.sequence)
-	if c.windowed {
-		s.window.release()
-	}
-	s.moved.Broadcast()
-	c.id, c.err, c.finished = id, err, true
-}
-
-// tell wakes whoever waits for a call that has finished.
-func (c *call) tell() {
-	if !c.alone {
-		c.done <- struct{}{}
-	}
-}
-
-// match hands a response, and all others that came with it, to the requests
-// that they answer. Who waited for them is told when the lock is free again:
-// most will take it at once, to send the next.
-func (s *Session) match(p PDU, r *frameReader) (next PDU, more bool, err error) {
-	finished := s.finished[:0]
-	s.mu.Lock()
-	s.heard = r.at
-	for more = true; more && err == nil && p.answers(); p, more, err = r.buffered() {
-		if c := s.matchOne(p, r.at); c != nil {
-			finished = append(finished, c)
-		}
-	}
-	s.mu.Unlock()
-	for i, c := range finished {
-		finished[i] = nil
-		c.tell()
-	}
-	s.finished = finished
-	return p, more, err
-}
-
-// answers reports whether it is a response that SMPP 3.4 knows.
-func (p *PDU) answers() bool { return p.Command&response != 0 && p.Command.known() }
-
-// matchOne finds the request that a response answers, by number and by command,
-// and finishes it. Sequence numbers of both sides are apart, since only
-// responses come here. The caller holds mu.
-func (s *Session) matchOne(p PDU, at time.Time) *call {
-	c := s.pending[p.Sequence]
-	if c == nil || p.Command != c.command|response && p.Command != GenericNack {
-		s.options.stats.late.Add(1)
-		s.options.Log.Debug("smpp: a response to nothing that waits", "command", p.Command, "sequence", p.Sequence)
-		return nil
-	}
-	if c.windowed {
-		s.options.stats.answered(at.Sub(c.began))
-		s.missedAt = time.Time{}
-	}
-	if c == s.probe {
-		s.probe = nil
-	}
-	switch {
-	case p.Command == GenericNack:
-		s.options.stats.nacks.Add(1)
-		s.options.Log.Warn("smpp: generic_nack", "command", c.command, "sequence", p.Sequence, "status", p.Status)
-		status := p.Status
-		if status == StatusOK { // a nack without a reason is one all the same
-			status = StatusInvalidCommand
-		}
-		s.finish(c, "", status)
-	case p.Status != StatusOK:
-		s.finish(c, "", p.Status)
-	case c.command == SubmitSM:
-		s.finish(c, messageID(p.Body), nil)
-	default:
-		s.finish(c, "", nil)
-	}
-	return c
-}
-
-// send queues a frame for the writer. The caller holds mu.
-func (s *Session) send(p PDU) {
-	s.out = p.Append(s.queue())
-	s.wake()
-}
-
-func (s *Session) respond(p PDU) {
-	s.mu.Lock()
-	s.send(p)
-	s.mu.Unlock()
-}
-
-// wake sees that somebody writes what is queued. The caller holds mu.
-func (s *Session) wake() {
-	if !s.writing && !s.ended {
-		s.writing = true
-		s.gone.Add(1)
-		go s.flush()
-	}
-}
-
-// outBuffers keeps buffers that were written, for whichever session writes
-// next: those that are idle have none.
-var outBuffers = sync.Pool{New: func() any { return new([]byte) }}
-
-// queue is what the next frame is appended to. The caller holds mu.
-func (s *Session) queue() []byte {
-	if s.out == nil {
-		s.out = (*outBuffers.Get().(*[]byte))[:0]
-	}
-	return s.out
-}
-
-// flush writes what is queued, all of it at once, until there is no more.
-func (s *Session) flush() {
-	defer s.gone.Done()
-	// Those who are about to send something too are let by: one write is for all.
-	runtime.Gosched()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for len(s.out) > 0 && !s.ended {
-		queued := s.out
-		s.out = nil
-		s.mu.Unlock()
-		err := s.conn.SetWriteDeadline(time.Now().Add(s.options.Timeout))
-		if err == nil {
-			_, err = s.conn.Write(queued)
-		}
-		if err != nil {
-			s.end(fmt.Errorf("smpp: write: %w", err))
-		}
-		if cap(queued) <= maxOut { // what grew larger in a burst is not kept
-			outBuffers.Put(&queued)
-		}
-		s.mu.Lock()
-		s.moved.Broadcast()
-	}
-	s.writing = false
-	s.moved.Broadcast()
-}
-
-// until waits for a condition, which is looked at with mu held, as long as the
-// session and the time last.
-func (s *Session) until(d time.Duration, condition func() bool) {
-	over := false
-	timer := time.AfterFunc(d, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		over = true
-		s.moved.Broadcast()
-	})
-	defer timer.Stop()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for !condition() && !over && !s.ended {
-		s.moved.Wait()
-	}
-}
-
-// closed is the error of a request that the session's end kept from being sent.
-func (s *Session) closed() error {
-	if cause := s.Err(); cause != nil && !errors.Is(cause, ErrClosed) {
-		return fmt.Errorf("%w: %v", ErrClosed, cause)
-	}
-	return ErrClosed
-}
-
 // Close sends no new requests, gives those that are unanswered and the messages
 // in the handler some time to be answered, unbinds, and closes. A request that
-// is still unanswered then ends with ErrUnanswered.
+// is still unanswered then ends with ErrUnanswered. A Handler must not call it,
+// since it waits for them.
 func (s *Session) Close() error {
 	const drain, farewell = 3 * time.Second, time.Second
 	s.mu.Lock()
@@ -534,6 +267,3 @@ func (s *Session) wait() {
 	s.gone.Wait()
 	s.taken.Wait()
 }
-
-// putLength sets the command_length of the frame that b is.
-func putLength(b []byte) { binary.BigEndian.PutUint32(b, uint32(len(b))) }

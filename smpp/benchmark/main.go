@@ -13,6 +13,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -38,13 +39,13 @@ func main() {
 	seconds := flag.Float64("seconds", 1, "how long each measurement takes")
 	rounds := flag.Int("rounds", 3, "how often each is taken; the median is printed")
 	flag.Parse()
-	if err := run(time.Duration(*seconds*float64(time.Second)), *rounds); err != nil {
+	if err := run(os.Stdout, time.Duration(*seconds*float64(time.Second)), *rounds); err != nil {
 		fmt.Fprintln(os.Stderr, "benchmark:", err)
 		os.Exit(1)
 	}
 }
 
-func run(d time.Duration, rounds int) error {
+func run(out io.Writer, d time.Duration, rounds int) error {
 	bare, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -82,7 +83,7 @@ func run(d time.Duration, rounds int) error {
 		slices.Sort(all)
 		return all[len(all)/2]
 	}
-	table := tabwriter.NewWriter(os.Stdout, 0, 0, 3, ' ', tabwriter.AlignRight)
+	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "submit_sm a second\tserver\twindow 1\twindow 100\twindow 1000\t")
 	for _, r := range rows {
 		fmt.Fprintf(table, "%s\t%s\t", r.name, r.server)
@@ -98,7 +99,7 @@ func run(d time.Duration, rounds int) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("\nAt window 100 the imza client does %.1f times what go-smpp does, and %.2f of the bare loop;\n"+
+	fmt.Fprintf(out, "\nAt window 100 the imza client does %.1f times what go-smpp does, and %.2f of the bare loop;\n"+
 		"the imza server bears %.2f of what the bare loop bears.\n"+
 		"The codec encodes and decodes a submit_sm of %d octets in %.0f ns with %d allocations.\n",
 		median(rows[1], 100)/median(rows[2], 100), median(rows[1], 100)/median(rows[0], 100), median(rows[4], 100)/median(rows[0], 100),

@@ -25,6 +25,7 @@ type SMSC struct {
 
 	server  smpp.Server
 	ids     atomic.Uint64
+	handing atomic.Int64 // messages that wait to be taken
 	ctx     context.Context
 	cancel  context.CancelFunc
 	running sync.WaitGroup
@@ -122,6 +123,9 @@ func (c *SMSC) submit(_ context.Context, s *smpp.Session, m *smpp.ShortMessage) 
 	if line == nil {
 		return "", smpp.StatusInvalidDest
 	}
+	if c.handing.Load() > maxHanding {
+		return "", smpp.StatusQueueFull
+	}
 	id := strconv.FormatUint(c.ids.Add(1), 16)
 	submitted := time.Now()
 	c.running.Go(func() {
@@ -217,12 +221,18 @@ const (
 	retryFor     = 5 * time.Minute
 )
 
+// maxHanding is how many messages may wait to be taken before no more are
+// accepted.
+const maxHanding = 10_000
+
 // anybody is in place of a system_id: whoever is bound.
 const anybody = ""
 
 // hand brings a deliver_sm to one of the sessions of a system_id, until one
 // takes it or refuses it for good.
 func (c *SMSC) hand(systemID string, m *smpp.ShortMessage) {
+	c.handing.Add(1)
+	defer c.handing.Add(-1)
 	ctx, cancel := context.WithTimeout(c.ctx, retryFor)
 	defer cancel()
 	pause := retryFirst
@@ -235,7 +245,7 @@ func (c *SMSC) hand(systemID string, m *smpp.ShortMessage) {
 			}
 			continue
 		}
-		err := s.Deliver(ctx, m)
+		err := s.Deliver(ctx, asKnownTo(s, m))
 		if err == nil || refusedForGood(err) {
 			return
 		}
@@ -243,6 +253,17 @@ func (c *SMSC) hand(systemID string, m *smpp.ShortMessage) {
 		sleep(ctx, pause/2+rand.N(pause/2))
 		pause = min(2*pause, retryLongest)
 	}
+}
+
+// asKnownTo leaves out TLVs for who bound with an interface_version that has
+// none (SMPP 3.4 §3.4).
+func asKnownTo(s *smpp.Session, m *smpp.ShortMessage) *smpp.ShortMessage {
+	if s.Request().InterfaceVersion >= 0x34 {
+		return m
+	}
+	plain := *m
+	plain.TLVs = nil
+	return &plain
 }
 
 // refusedForGood tells a refusal from "not now".

@@ -30,7 +30,7 @@ func (g *Gateway) Receive(ctx context.Context, operator *smpp.Pool, m *smpp.Shor
 		err = g.receiveSegment(ctx, m)
 	}
 	if err != nil {
-		g.log.Warn("a message is to be delivered again", "err", err)
+		g.log.Warn("a message is to be delivered again", "operator", operator.Name, "err", err)
 		return smpp.StatusTemporary
 	}
 	return smpp.StatusOK

@@ -69,7 +69,15 @@ func (g *Gateway) send(ctx context.Context, t *Transaction) error {
 		}
 		return g.stillWanted(ctx, t)
 	}
-	ids, err := operator.Submit(ctx, turn, messages...)
+	ids, twice, err := operator.Send(ctx, turn, messages...)
+	if twice {
+		// The telephone may have had it from an earlier attempt: no refusal and no
+		// receipt of this one says that it did not.
+		if ids = nil; err != nil {
+			g.log.Warn("challenge sent, maybe", "id", t.ID, "operator", operator.Name, "err", err)
+		}
+		err = nil
+	}
 	if err != nil {
 		return err
 	}
@@ -159,12 +167,20 @@ func (g *Gateway) unsent(t *Transaction, err error) {
 	case errors.Is(err, errNoOperator):
 		o.reason = "no operator for this number"
 	}
-	g.log.Warn("challenge not sent", "id", t.ID, "err", err)
+	g.log.Warn("challenge not sent", "id", t.ID, "operator", g.operatorName(t), "err", err)
 	ctx, cancel := context.WithTimeout(g.ctx, redisPatience)
 	defer cancel()
 	if _, err := g.finish(ctx, t, o); err != nil {
 		g.log.Warn("transaction left to its deadline", "id", t.ID, "err", err)
 	}
+}
+
+// operatorName is whose number it is, for the log.
+func (g *Gateway) operatorName(t *Transaction) string {
+	if operator := g.network.Operator(t.MSISDN.Digits()); operator != nil {
+		return operator.Name
+	}
+	return ""
 }
 
 // letGo frees a telephone that a transaction holds.

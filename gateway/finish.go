@@ -33,7 +33,7 @@ var finalise = redis.NewScript(policy.Lua + `
 local tx, telephone, set, deadlines, journal, prompts = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local id, provider, state, reason, cms, entry, retention, channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 
-local found = redis.call('HMGET', tx, 'state', 'deadline', 'accepted')
+local found = redis.call('HMGET', tx, 'state', 'deadline', 'accepted', 'progress')
 if not found[1] then
   redis.call('ZREM', deadlines, id)
   return {'gone'}
@@ -61,6 +61,9 @@ redis.call('PEXPIRE', tx, retention)
 redis.call('ZREM', deadlines, id)
 if state ~= 'cancelled_by_provider' and redis.call('GET', telephone) == id then redis.call('DEL', telephone) end
 if state == 'signed' then redis.call('DEL', prompts) end
+if (state == 'undeliverable' or state == 'absent') and found[4] ~= 'delivered' and tonumber(redis.call('GET', prompts) or '0') > 0 then
+  redis.call('DECR', prompts) -- nobody saw it
+end
 redis.call('XADD', journal, '*', 'id', id, 'state', state, 'reason', reason, 'entry', entry, 'deadline', found[2], 'accepted', found[3], 'ended', ended)
 redis.call('PUBLISH', channel, id)
 return {'ended', state}`)

@@ -421,7 +421,8 @@ func (w *world) count(name, label string) int {
 			continue
 		}
 		for _, m := range f.GetMetric() {
-			if label == "" || m.GetLabel()[0].GetValue() == label {
+			labels := m.GetLabel() // in the order of their names; the last is what it is about
+			if label == "" || labels[len(labels)-1].GetValue() == label {
 				n += m.GetCounter().GetValue()
 			}
 		}

@@ -11,7 +11,7 @@ type metrics struct {
 	ends     *prometheus.CounterVec   // by final state
 	seconds  *prometheus.HistogramVec // from admission to the end, by state
 	dropped  *prometheus.CounterVec   // messages that nothing came of, by reason
-	receipts *prometheus.CounterVec   // by state
+	receipts *prometheus.CounterVec   // by operator and state
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -21,7 +21,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "imza_transaction_seconds", Help: "From admission to the end.",
 			Buckets: []float64{0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300}}, []string{"state"}),
 		dropped:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "imza_messages_dropped_total", Help: "Short messages from telephones that nothing came of, by reason."}, []string{"reason"}),
-		receipts: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "imza_receipts_total", Help: "Delivery receipts, by what they say. late: of a transaction that had ended. unknown: of no message that is known, or not yet; such an early one is counted again when it is."}, []string{"state"}),
+		receipts: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "imza_receipts_total", Help: "Delivery receipts, by what they say. late: of a transaction that had ended. unknown: of no message that is known, or not yet; such an early one is counted again when it is."}, []string{"operator", "state"}),
 	}
 	r.MustRegister(m.requests, m.ends, m.seconds, m.dropped, m.receipts)
 	return m

@@ -16,8 +16,13 @@ import (
 var noteSent = redis.NewScript(`
 local early = {}
 for i = 2, #KEYS do
-  -- The state stays in the value, for this script to be run again.
-  local state = string.match(redis.call('GET', KEYS[i]) or '', 'state:([%w_]+)')
+  -- The state stays in the value, for this script to be run again. That of
+  -- another transaction's message is none of ours: an operator may give an id
+  -- again.
+  local known = redis.call('GET', KEYS[i]) or ''
+  local state = string.match(known, 'state:([%w_]+)')
+  local owner = string.match(known, 'id:(%w+)')
+  if owner and owner ~= ARGV[1] then state = nil end
   if state then table.insert(early, state) end
   redis.call('SET', KEYS[i], 'id:' .. ARGV[1] .. (state and ' state:' .. state or ''), 'PX', ARGV[2])
 end
@@ -27,6 +32,11 @@ return early`)
 // receiptPeriod is how long a message's receipt is waited for, or kept if it
 // came before the message's id was known.
 const receiptPeriod = 15 * time.Minute
+
+// earlyPeriod is how long a receipt is kept that came before its message's id
+// was known: that is a matter of a response on its way, and an operator that
+// begins its ids anew must not find old ones.
+const earlyPeriod = time.Minute
 
 // sent notes it. The challenge is on its way whatever fails here.
 func (g *Gateway) sent(ctx context.Context, t *Transaction, operator *smpp.Pool, messageIDs []string) {
@@ -39,7 +49,7 @@ func (g *Gateway) sent(ctx context.Context, t *Transaction, operator *smpp.Pool,
 		g.log.Warn("receipts of a challenge cannot be told", "id", t.ID, "err", err)
 	}
 	for _, f := range early {
-		if err := g.receipt(ctx, t.ID, fate(f)); err != nil {
+		if err := g.receipt(ctx, operator, t.ID, fate(f)); err != nil {
 			g.log.Warn("early receipt lost", "id", t.ID, "err", err)
 		}
 	}
@@ -51,6 +61,7 @@ var takeReceipt = redis.NewScript(`
 local known = redis.call('GET', KEYS[1])
 local id = string.match(known or '', 'id:(%w+)')
 if id then return id end
+if known and ARGV[3] == '0' then return '' end -- what says less does not take its place
 redis.call('SET', KEYS[1], 'state:' .. ARGV[1], 'PX', ARGV[2])
 return ''`)
 
@@ -59,6 +70,8 @@ return ''`)
 type fate string
 
 const fateAbsent fate = "absent"
+
+var fateDelivered = fateOf(smpp.Receipt{State: smpp.Delivered})
 
 func fateOf(r smpp.Receipt) fate {
 	if r.Absent() {
@@ -79,6 +92,9 @@ func (f fate) ends() State {
 	return ""
 }
 
+// last reports whether nothing else can become of the message.
+func (f fate) last() bool { return f == fateDelivered || f.ends() != "" }
+
 // receiveReceipt takes a delivery receipt.
 func (g *Gateway) receiveReceipt(ctx context.Context, operator *smpp.Pool, m *smpp.ShortMessage) error {
 	r, err := smpp.ParseReceipt(m)
@@ -86,16 +102,16 @@ func (g *Gateway) receiveReceipt(ctx context.Context, operator *smpp.Pool, m *sm
 		g.drop("receipt not understood")
 		return nil
 	}
-	f, key := fateOf(r), keyReceipt(operator.Name, operator.IDs.Receipted(r.MessageID))
-	id, err := takeReceipt.Run(ctx, g.redis, []string{key}, string(f), receiptPeriod.Milliseconds()).Text()
+	f, key := fateOf(r), keyReceipt(operator.Name, operator.IDs.Receipted(m, r))
+	id, err := takeReceipt.Run(ctx, g.redis, []string{key}, string(f), earlyPeriod.Milliseconds(), f.last()).Text()
 	if err != nil {
 		return err
 	}
 	if id == "" {
-		g.metrics.receipts.WithLabelValues("unknown").Inc() // or early: then it is counted again
+		g.metrics.receipts.WithLabelValues(operator.Name, "unknown").Inc() // or early: then it is counted again
 		return nil
 	}
-	return g.receipt(ctx, id, f)
+	return g.receipt(ctx, operator, id, f)
 }
 
 var noteDelivered = redis.NewScript(`
@@ -104,7 +120,7 @@ redis.call('HSET', KEYS[1], 'progress', 'delivered')
 return 1`)
 
 // receipt acts on what became of one of the messages of a challenge.
-func (g *Gateway) receipt(ctx context.Context, id string, f fate) error {
+func (g *Gateway) receipt(ctx context.Context, operator *smpp.Pool, id string, f fate) error {
 	state, late := f.ends(), false
 	switch {
 	case state != "":
@@ -113,7 +129,7 @@ func (g *Gateway) receipt(ctx context.Context, id string, f fate) error {
 			return err
 		}
 		late = ended != state
-	case f == fateOf(smpp.Receipt{State: smpp.Delivered}):
+	case f == fateDelivered:
 		pending, err := noteDelivered.Run(ctx, g.redis, []string{keyTransaction(id)}).Int()
 		if err != nil {
 			return err
@@ -123,7 +139,7 @@ func (g *Gateway) receipt(ctx context.Context, id string, f fate) error {
 	if late {
 		f = "late"
 	}
-	g.metrics.receipts.WithLabelValues(string(f)).Inc()
+	g.metrics.receipts.WithLabelValues(operator.Name, string(f)).Inc()
 	return nil
 }
 

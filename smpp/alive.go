@@ -26,13 +26,15 @@ func (s *Session) tick() {
 		case c == s.probe:
 			s.probe = nil
 			s.finish(c, "", ErrTimeout)
-			c.tell()
-			if s.heard.Before(c.began) { // who is busy but sends is alive
+			s.unheeded++
+			// Who is busy but sends is alive, for a while.
+			if s.heard.Before(c.began) || s.unheeded == maxUnheeded {
 				go s.end(fmt.Errorf("smpp: enquire_link: %w", ErrTimeout))
 				return
 			}
 		default:
 			overdue++
+			s.missedAt = now // before its place is given to anybody
 			s.options.stats.overdue.Add(1)
 			s.options.Log.Warn("smpp: no response in time", "command", c.command, "sequence", c.sequence)
 			s.finish(c, "", ErrTimeout)
@@ -40,10 +42,6 @@ func (s *Session) tick() {
 		}
 	}
 	silent := now.Sub(s.heard) >= s.options.Enquire
-	if overdue > 0 {
-		s.missedAt = now
-		s.window.sendAway()
-	}
 	if (overdue > 0 || silent) && s.probe == nil {
 		s.inquire(now)
 	}
@@ -53,6 +51,10 @@ func (s *Session) tick() {
 	s.wakeAt = next
 	s.timer.Reset(next.Sub(now))
 }
+
+// maxUnheeded is after how many enquire_link without an answer a peer that does
+// send is given up.
+const maxUnheeded = 3
 
 // inquire sends an enquire_link that tick looks after. The caller holds mu.
 func (s *Session) inquire(now time.Time) {

@@ -342,7 +342,7 @@ func TestThrottleAfterAQuietHour(t *testing.T) {
 		p := newPace(1000)
 		p.well(time.Now())
 		time.Sleep(time.Hour)
-		p.throttled(time.Now())
+		p.throttled(time.Now(), StatusThrottled)
 		if p.rate() != 500 {
 			t.Errorf("%.1f a second, want half of 1000", p.rate())
 		}

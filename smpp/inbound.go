@@ -3,6 +3,7 @@ package smpp
 import (
 	"bytes"
 	"errors"
+	"log/slog"
 	"time"
 )
 
@@ -11,6 +12,9 @@ import (
 // maxOut is how much may wait to be written before no more is read: a peer that
 // asks and never reads answers is slowed down by its own connection.
 const maxOut = 256 << 10
+
+// maxInboundOctets bounds what the messages in a session's handler hold.
+const maxInboundOctets = 4 << 20
 
 var errUnbound = errors.New("smpp: the other side unbound")
 
@@ -84,6 +88,7 @@ func (s *Session) leave(p PDU) {
 	s.mu.Lock()
 	again := s.leaving
 	s.leaving = true
+	s.window.close() // nothing more is asked of it
 	s.mu.Unlock()
 	if !again {
 		s.gone.Add(1)
@@ -116,17 +121,22 @@ func (s *Session) unserved(c Command) Status {
 
 func (s *Session) malformed(p PDU, err error) {
 	s.options.stats.malformed.Add(1)
-	s.options.Log.Warn("smpp: a body that does not parse", "command", p.Command, "sequence", p.Sequence, "err", err)
+	level := slog.LevelDebug // a peer that sends many does not fill the log
+	if !s.complained {
+		s.complained, level = true, slog.LevelWarn
+	}
+	s.options.Log.Log(s.ctx, level, "smpp: a body that does not parse", "command", p.Command, "sequence", p.Sequence, "err", err)
 	if s.options.Malformed != nil {
 		s.options.Malformed(err)
 	}
 }
 
-// unbound answers an unbind once what was taken is acknowledged.
+// unbound answers an unbind once what was taken is acknowledged and what was
+// asked is answered, which need not take long.
 func (s *Session) unbound(p PDU) {
 	defer s.gone.Done()
 	const patience = time.Second
-	s.until(min(s.options.Timeout, patience), func() bool { return s.inbound == 0 })
+	s.until(min(s.options.Timeout, patience), func() bool { return s.inbound == 0 && s.window.used == 0 })
 	s.lastWord(PDU{Command: UnbindResp, Sequence: p.Sequence})
 	s.end(errUnbound)
 }
@@ -148,9 +158,10 @@ func (s *Session) message(p PDU) {
 		return
 	}
 	s.mu.Lock()
-	full := s.inbound >= s.options.Inbound
+	full := s.inbound >= s.options.Inbound || s.octets > maxInboundOctets
 	if !full {
 		s.inbound++
+		s.octets += len(p.Body)
 	}
 	s.mu.Unlock()
 	if full {
@@ -160,7 +171,7 @@ func (s *Session) message(p PDU) {
 	}
 	s.options.stats.messages.Add(1)
 	s.taken.Add(1)
-	go s.handle(m, p.Command, p.Sequence)
+	go s.handle(m, p.Command, p.Sequence, len(p.Body))
 }
 
 // takes reports whether a message may come this way on this session.
@@ -190,7 +201,7 @@ func ownMessage(p PDU) (*ShortMessage, error) {
 	return &m, err
 }
 
-func (s *Session) handle(m *ShortMessage, c Command, sequence uint32) {
+func (s *Session) handle(m *ShortMessage, c Command, sequence uint32, octets int) {
 	defer s.taken.Done()
 	id, status := s.options.Handler(s.ctx, s, m)
 	if c == DeliverSM {
@@ -199,6 +210,7 @@ func (s *Session) handle(m *ShortMessage, c Command, sequence uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.inbound--
+	s.octets -= octets
 	s.moved.Broadcast()
 	answer := PDU{Command: c | response, Status: status, Sequence: sequence}
 	if len(id) >= maxMessageID || !noNUL(id) {

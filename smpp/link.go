@@ -58,11 +58,11 @@ func (l *link) run(ctx context.Context) {
 	for attempt := 0; ctx.Err() == nil; attempt++ {
 		s, err := l.connect(ctx)
 		if err != nil {
-			if text := err.Error(); text != said && ctx.Err() == nil {
-				said = text
+			if kind := kindOf(err); kind != said && ctx.Err() == nil {
+				said = kind
 				l.log.Warn("smpp: no bind", "smsc", l.pool.Addr, "err", err)
 			}
-			pause(ctx, afterRefusal(err, attempt))
+			pause(ctx, backoff(attempt))
 			continue
 		}
 		said = ""
@@ -87,13 +87,14 @@ func (l *link) run(ctx context.Context) {
 	}
 }
 
-// afterRefusal is how long to wait after a bind that failed. "Already bound" is
-// what an SMSC says that has not noticed yet that the last session is dead.
-func afterRefusal(err error, attempt int) time.Duration {
-	if errors.Is(err, StatusInvalidPassword) || errors.Is(err, StatusInvalidSystemID) {
-		return refusedBackoff
+// kindOf is what two failures have in common if they are of the same kind: the
+// text of one of the network has a port that is new each time.
+func kindOf(err error) string {
+	var network *net.OpError
+	if errors.As(err, &network) {
+		return network.Op + ": " + network.Err.Error()
 	}
-	return backoff(attempt)
+	return err.Error()
 }
 
 func (l *link) set(s *Session) {
@@ -102,8 +103,46 @@ func (l *link) set(s *Session) {
 }
 
 func (l *link) connect(ctx context.Context) (*Session, error) {
+	leave, err := l.pool.mayBind(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	s, err := l.bind(ctx)
+	if errors.Is(err, StatusInvalidPassword) || errors.Is(err, StatusInvalidSystemID) || errors.Is(err, StatusBindFailed) {
+		l.pool.refused.Store(time.Now().UnixNano())
+	}
+	return s, err
+}
+
+// mayBind waits for its turn to bind: while no bind stands one link tries at a
+// time, and not for a while after name or password were refused. leave lets the
+// next one try.
+func (p *Pool) mayBind(ctx context.Context) (leave func(), err error) {
+	select {
+	case p.first <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	leave = func() { <-p.first }
+	if since := time.Since(time.Unix(0, p.refused.Load())); since < refusedBackoff {
+		pause(ctx, refusedBackoff-since)
+	}
+	for _, l := range p.links {
+		if l.session.Load() != nil { // the operator lets us in: the others need not wait
+			leave()
+			return func() {}, ctx.Err()
+		}
+	}
+	if ctx.Err() != nil {
+		leave()
+	}
+	return leave, ctx.Err()
+}
+
+func (l *link) bind(ctx context.Context) (*Session, error) {
 	options := l.pool.Options.withDefaults()
-	options.stats, options.Log = l.stats, l.log
+	options.stats, options.Log, options.room = l.stats, l.log, l.pool.hasRoom
 	if handler := l.pool.Handler; handler != nil {
 		options.Handler = func(ctx context.Context, _ *Session, m *ShortMessage) (string, Status) {
 			return "", handler(ctx, l.pool, m)

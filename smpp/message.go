@@ -85,6 +85,15 @@ func (m *ShortMessage) Append(b []byte) ([]byte, error) {
 	return appendBody(b, m)
 }
 
+// check tells whether a message can be written.
+func (m *ShortMessage) check() error {
+	if m.fits() {
+		return nil
+	}
+	_, err := m.Append(nil)
+	return err
+}
+
 // ParseShortMessage reads the body of a submit_sm or deliver_sm, as Parse does.
 func ParseShortMessage(body []byte) (m ShortMessage, err error) {
 	if m.read(body) {

@@ -1,7 +1,6 @@
 package smpp
 
 import (
-	"errors"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -31,13 +30,11 @@ func (s *stats) answered(d time.Duration) {
 	}
 }
 
-// submitted counts a submit_sm that was answered, or came to nothing.
-func (s *stats) submitted(err error) {
-	var status Status
+// submitted counts a submit_sm by how it was answered.
+func (s *stats) submitted(status Status) {
 	switch {
-	case err == nil:
+	case status == StatusOK:
 		s.submits.Add(1)
-	case !errors.As(err, &status):
 	case status.busy():
 		s.throttled.Add(1)
 	case status == StatusNotBound: // it is sent again over another session
@@ -57,7 +54,7 @@ var counters = []struct {
 	{"overdue_total", "Requests without a response in time.", func(s *stats) *atomic.Uint64 { return &s.overdue }},
 	{"late_total", "Responses that came late, or to nothing that was asked.", func(s *stats) *atomic.Uint64 { return &s.late }},
 	{"nacks_total", "generic_nack that came.", func(s *stats) *atomic.Uint64 { return &s.nacks }},
-	{"messages_total", "deliver_sm and data_sm that came and were taken.", func(s *stats) *atomic.Uint64 { return &s.messages }},
+	{"messages_total", "deliver_sm and data_sm that came and were handed on.", func(s *stats) *atomic.Uint64 { return &s.messages }},
 	{"malformed_total", "Bodies that did not parse.", func(s *stats) *atomic.Uint64 { return &s.malformed }},
 	{"turned_away_total", "Messages answered with \"queue full\", since too many waited to be stored.", func(s *stats) *atomic.Uint64 { return &s.full }},
 	{"binds_total", "Sessions that began.", func(s *stats) *atomic.Uint64 { return &s.binds }},
@@ -79,7 +76,7 @@ func newDescs(operator string) *descs {
 		window:  desc("window_in_use", "Requests that are not answered yet.", "bind"),
 		waiting: desc("waiting", "Messages that the operator has not accepted yet."),
 		rate:    desc("rate_limit", "submit_sm a second that are allowed now; +Inf is without limit."),
-		retries: desc("retries_total", "Messages that were sent again."),
+		retries: desc("retries_total", "Messages, or what was left of them, that were tried again."),
 	}
 	for _, c := range counters {
 		d.counters = append(d.counters, desc(c.name, c.help, "bind"))

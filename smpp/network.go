@@ -48,6 +48,9 @@ func (n *Network) Port(number, operator string) error {
 	if number == "" || strings.Trim(number, "0123456789") != "" {
 		return fmt.Errorf("smpp: ported number %q is not digits", number)
 	}
+	if other := n.ported[number]; other != nil && other != p {
+		return fmt.Errorf("smpp: number %s is ported to both %q and %q", number, other.Name, p.Name)
+	}
 	n.ported[number] = p
 	return nil
 }

@@ -23,18 +23,23 @@ type pace struct {
 	second   time.Time // the second that accepted is of
 	accepted float64   // in it
 	lately   float64   // accepted in the second before
+
+	took, turnedAway float64 // since the limit was lowered last
 }
 
 // How the pace follows an operator that throttles: half as fast each time, or as
 // fast as messages were accepted lately if that is less, but once for all that
 // was under way; then a tenth faster with every second that goes well. Without
-// an agreed rate the limit is lifted at freely.
+// an agreed rate it begins at what was accepted in the second before, or at
+// unknown, and is lifted at freely.
 const (
 	slower   = 0.5
 	slowerAt = 500 * time.Millisecond
 	faster   = 1.1
 	fasterAt = time.Second
 	slowest  = 1
+	unknown  = 100
+	many     = 5 // one of so many
 	freely   = 100_000
 )
 
@@ -71,6 +76,14 @@ func (p *pace) wait(ctx context.Context) error {
 		return ctx.Err()
 	}
 	defer func() { <-p.gate }()
+	return p.next(ctx)
+}
+
+// next is the wait of one who has been at the head before.
+func (p *pace) next(ctx context.Context) error {
+	if p.limiter.Limit() == rate.Inf {
+		return ctx.Err()
+	}
 	mine := p.limiter.Reserve()
 	timer := time.NewTimer(mine.Delay())
 	defer timer.Stop()
@@ -94,6 +107,7 @@ func (p *pace) well(now time.Time) {
 		p.second, p.accepted = now, 0
 	}
 	p.accepted++
+	p.took++
 	limit := p.limiter.Limit()
 	if limit == p.agreed || now.Sub(p.slowedAt) < fasterAt || now.Sub(p.raisedAt) < fasterAt {
 		return
@@ -106,24 +120,36 @@ func (p *pace) well(now time.Time) {
 	p.set(limit)
 }
 
-// throttled slows down, and reports whether it did so now.
-func (p *pace) throttled(now time.Time) bool {
+// throttled slows down, and reports whether it did so now. A full queue may be
+// that of one telephone: it counts as the operator's if many are.
+func (p *pace) throttled(now time.Time, status Status) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if now.Sub(p.slowedAt) < slowerAt {
+	p.turnedAway++
+	if now.Sub(p.slowedAt) < slowerAt || status == StatusQueueFull && p.turnedAway*many <= p.took {
 		return false
 	}
-	p.slowedAt = now
+	p.slowedAt, p.took, p.turnedAway = now, 0, 0
 	limit := p.rate()
-	measured := max(p.lately, p.accepted)
-	if now.Sub(p.second) >= 2*time.Second {
-		measured = 0 // of a second long ago
-	}
-	if measured > 0 || math.IsInf(limit, 1) {
+	if measured := p.measured(now); measured > 0 {
 		limit = min(limit, 2*measured) // it may never have been reached
+	} else if math.IsInf(limit, 1) {
+		limit = unknown
 	}
 	p.set(rate.Limit(max(limit*slower, slowest)))
 	return true
+}
+
+// measured is how many a second were accepted lately, 0 if that cannot be said:
+// of the second before, which is over, and not of one long ago.
+func (p *pace) measured(now time.Time) float64 {
+	switch passed := now.Sub(p.second); {
+	case passed >= 2*time.Second:
+		return 0
+	case passed >= time.Second:
+		return p.accepted
+	}
+	return p.lately
 }
 
 func (p *pace) set(limit rate.Limit) {

@@ -26,12 +26,12 @@ func TestPaceSlowsDown(t *testing.T) {
 		want := 1000.0
 		for range 15 {
 			want = max(want/2, 1)
-			if !p.throttled(time.Now()) {
+			if !p.throttled(time.Now(), StatusThrottled) {
 				t.Error("not slowed")
 			}
 			wantRate(t, p, want)
 			time.Sleep(499 * time.Millisecond)
-			if p.throttled(time.Now()) {
+			if p.throttled(time.Now(), StatusThrottled) {
 				t.Error("slowed twice within half a second")
 			}
 			wantRate(t, p, want)
@@ -52,10 +52,10 @@ func TestPaceRecovers(t *testing.T) {
 					top = math.Inf(1)
 				}
 				wantRate(t, p, top)
-				p.throttled(time.Now())
+				p.throttled(time.Now(), StatusThrottled)
 				for range 6 {
 					time.Sleep(500 * time.Millisecond)
-					p.throttled(time.Now())
+					p.throttled(time.Now(), StatusThrottled)
 				}
 				slow := p.rate()
 				if slow > 2 {
@@ -103,7 +103,7 @@ func TestPaceIsMeasuredWhereNoneWasAgreed(t *testing.T) {
 			p.well(time.Now())
 			time.Sleep(time.Millisecond)
 		}
-		p.throttled(time.Now())
+		p.throttled(time.Now(), StatusThrottled)
 		if got := p.rate(); got < 450 || got > 1050 {
 			t.Errorf("after 1000 a second the rate is %g, want that or half of it", got)
 		}

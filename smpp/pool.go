@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -38,6 +39,10 @@ type Pool struct {
 	waiting atomic.Int64
 	retries atomic.Uint64
 	turn    atomic.Uint64 // of the links
+	queued  atomic.Int64  // those who wait for a place
+	room    chan struct{} // takes a value when there may be one
+	first   chan struct{} // held by the link that binds while no other is bound
+	refused atomic.Int64  // when a bind was refused, as a Unix time in ns
 
 	mu      sync.Mutex
 	changed chan struct{} // closed when a bind comes or goes
@@ -50,6 +55,7 @@ func (p *Pool) init() {
 			p.Log = slog.New(slog.DiscardHandler)
 		}
 		p.pace, p.descs, p.changed = newPace(p.Rate), newDescs(p.Name), make(chan struct{})
+		p.room, p.first = make(chan struct{}, 1), make(chan struct{}, 1)
 		roles := []Command{BindTransceiver}
 		if p.Pair {
 			roles = []Command{BindTransmitter, BindReceiver}
@@ -97,31 +103,33 @@ func (p *Pool) Bound() bool {
 	return transmits && receives
 }
 
-// choose returns the bind with the least to do, and waits until there is one.
-func (p *Pool) choose(ctx context.Context) (*link, *Session, error) {
+// place takes a place in the window of the bind that has the least to do, or of
+// the one that is preferred if that has room. It waits, in turn, until there is
+// a bind and room. Whoever gets a place passes the word on, since there may be
+// more.
+func (p *Pool) place(ctx context.Context, prefer *Session) (l *link, s *Session, err error) {
+	if ctx.Err() != nil {
+		return nil, nil, ctx.Err()
+	}
+	if p.queued.Load() == 0 {
+		if l, s = p.take(prefer); l != nil {
+			return l, s, nil
+		}
+	}
+	others := p.queued.Add(1) > 1
+	defer func() { p.queued.Add(-1); p.hasRoom() }()
 	for {
 		p.mu.Lock()
 		changed := p.changed
 		p.mu.Unlock()
-		var best *link
-		var session *Session
-		least := 0
-		first := int(p.turn.Add(1) % uint64(len(p.links))) // those that have nothing to do share as well
-		for i := range p.links {
-			l := p.links[(first+i)%len(p.links)]
-			s := l.session.Load()
-			if s == nil || !s.Transmits() {
-				continue
-			}
-			load, ok := s.load()
-			if ok && (best == nil || load < least) {
-				best, session, least = l, s, load
+		if !others { // who come later wait behind them
+			if l, s = p.take(prefer); l != nil {
+				return l, s, nil
 			}
 		}
-		if best != nil {
-			return best, session, nil
-		}
+		others = false
 		select {
+		case <-p.room:
 		case <-changed:
 		case <-ctx.Done():
 			return nil, nil, ctx.Err()
@@ -129,19 +137,46 @@ func (p *Pool) choose(ctx context.Context) (*link, *Session, error) {
 	}
 }
 
-// load is how much a session has to do, for comparison with others; ok is false
-// if it takes no more.
-func (s *Session) load() (load int, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	load = s.window.used + len(s.window.waiting)
-	// One that has left a message unanswered comes after all others, but is tried
-	// again after a while.
-	const mistrust = time.Minute
-	if s.probe != nil || !s.missedAt.IsZero() && time.Since(s.missedAt) < mistrust {
-		load += 1 << 20
+// hasRoom tells one of those who wait for a place that there may be one.
+func (p *Pool) hasRoom() {
+	if p.queued.Load() == 0 {
+		return
 	}
-	return load, !s.window.closed && !s.leaving
+	select {
+	case p.room <- struct{}{}:
+	default: // one is told already, and will pass it on
+	}
+}
+
+// take takes a place if there is one now. A bind that has left a message
+// unanswered counts only if there is no other, with room or without.
+func (p *Pool) take(prefer *Session) (*link, *Session) {
+	first := int(p.turn.Add(1) % uint64(len(p.links))) // those that have nothing to do share as well
+	for {
+		var best *link
+		var session *Session
+		least, trusted := 0, false
+		for i := range p.links {
+			l := p.links[(first+i)%len(p.links)]
+			s := l.session.Load()
+			if s == nil || !s.Transmits() {
+				continue
+			}
+			o := s.offer()
+			if o.trusted && !trusted {
+				best, trusted = nil, true
+			}
+			if s == prefer {
+				o.load = -1
+			}
+			if o.room && o.trusted == trusted && (best == nil || o.load < least) {
+				best, session, least = l, s, o.load
+			}
+		}
+		if best == nil || session.tryAcquire() {
+			return best, session
+		}
+	}
 }
 
 // Submit sends the messages, segments of one message, over one bind, and
@@ -149,72 +184,80 @@ func (s *Session) load() (load int, ok bool) {
 // and for the agreed rate as long as the context allows; turn is asked when the
 // wait is over, just before anything is sent, and its error ends it.
 //
-// What a busy SMSC turns away is sent again over the same bind. A bind that
-// dies or does not answer means that all of it is sent again, over another if
-// there is one: the far side must bear a segment that comes twice. Any other
-// refusal is a Status.
-func (p *Pool) Submit(ctx context.Context, turn func() error, messages ...*ShortMessage) ([]string, error) {
+// What a busy SMSC turns away is sent again, and so is what a bind left
+// unanswered that died or is silent, over another if there is one: the far side
+// must bear a segment that comes twice. Any other refusal is a Status.
+func (p *Pool) Submit(ctx context.Context, turn func() error, messages ...*ShortMessage) (ids []string, err error) {
+	ids, _, err = p.Send(ctx, turn, messages...)
+	return ids, err
+}
+
+// Send is Submit, and tells whether a segment may have been taken before, with
+// the id unknown: what then becomes of the message with the id, or a refusal,
+// does not say that it did not get through.
+func (p *Pool) Send(ctx context.Context, turn func() error, messages ...*ShortMessage) (ids []string, twice bool, err error) {
 	p.init()
+	for _, m := range messages {
+		if err := m.check(); err != nil {
+			return nil, false, err
+		}
+	}
 	p.waiting.Add(1)
 	defer p.waiting.Add(-1)
-	var o outgoing
+	o := outgoing{messages: messages, ids: make([]string, len(messages)), accepted: make([]bool, len(messages))}
 	for attempt := 0; ; attempt++ {
-		if err := p.pace.wait(ctx); err != nil { // first, since binds change meanwhile
-			return nil, err
+		var err error
+		if o.link, o.session, err = p.place(ctx, o.begunOn()); err != nil {
+			return nil, o.twice, err
 		}
-		if !o.stays() {
-			l, s, err := p.choose(ctx)
-			if err != nil {
-				return nil, err
-			}
-			o = outgoing{messages: messages, link: l, session: s, ids: make([]string, len(messages)), accepted: make([]bool, len(messages))}
-		}
-		err := p.over(ctx, &o, turn)
+		err = p.over(ctx, &o, turn)
 		switch {
 		case err == nil:
-			return o.ids, nil
+			return o.ids, o.twice, nil
 		case ctx.Err() != nil:
-			return nil, ctx.Err()
-		case errors.Is(err, errElsewhere):
-			attempt-- // nothing was sent
-			continue
+			return nil, o.twice, ctx.Err()
 		case !p.again(&o, err):
-			return nil, err
+			return nil, o.twice, err
 		}
 		if pause(ctx, backoff(attempt)); ctx.Err() != nil {
-			return nil, ctx.Err()
+			return nil, o.twice, ctx.Err()
 		}
 	}
 }
 
-// outgoing is one message on its way over one bind.
+// outgoing is one message on its way.
 type outgoing struct {
-	messages []*ShortMessage
-	link     *link
-	session  *Session
-	ids      []string // of the segments that were accepted
-	accepted []bool
-	busy     bool // the SMSC was too busy for the others
+	messages  []*ShortMessage
+	link      *link
+	session   *Session // a place in its window is ours; later, the one before
+	ids       []string // of the segments that were accepted
+	accepted  []bool
+	forgotten bool // an SMSC said that the bind was none
+	twice     bool // a segment was left unanswered, and may have been taken
 }
 
-// stays reports whether the rest is to go where the segments before went.
-func (o *outgoing) stays() bool { return o.busy && o.session.ctx.Err() == nil }
+// begunOn is the session that has accepted a part of the message, if any.
+func (o *outgoing) begunOn() *Session {
+	if slices.Contains(o.accepted, true) {
+		return o.session
+	}
+	return nil
+}
 
-// again reports whether a message that came to nothing is to be sent again.
+// again reports whether what is left of a message is to be sent again.
 func (p *Pool) again(o *outgoing, err error) bool {
 	var status Status
-	o.busy = false
 	switch {
 	case !errors.As(err, &status):
 		if !errors.Is(err, ErrClosed) && !errors.Is(err, ErrUnanswered) {
 			return false
 		}
 	case status.busy():
-		o.busy = true
-		if p.pace.throttled(time.Now()) {
+		if p.pace.throttled(time.Now(), status) {
 			o.link.log.Warn("smpp: the operator is busy", "status", status, "rate", p.pace.rate())
 		}
-	case status == StatusNotBound: // the SMSC has forgotten the bind
+	case status == StatusNotBound && !o.forgotten: // a new bind may help; if not, it is this message
+		o.forgotten = true
 		o.session.end(err)
 	default:
 		return false
@@ -236,46 +279,56 @@ func (p *Pool) over(ctx context.Context, o *outgoing, turn func() error) (failed
 		if o.accepted[i] {
 			continue
 		}
-		if !first { // which has waited for the pace already
-			failed = p.pace.wait(ctx)
-		}
-		if failed == nil {
-			sent[i], failed = o.session.inTurn(ctx, turn, m)
+		if first {
+			sent[i], failed = p.sendFirst(ctx, o.session, turn, m)
+		} else {
+			sent[i], failed = p.sendNext(ctx, o.session, m)
 		}
 		if failed != nil {
 			break
 		}
-		first, turn = false, nil // asked once, before the first
-	}
-	if errors.Is(failed, errElsewhere) && !first {
-		failed = ErrUnanswered // of what was sent before
+		first = false
 	}
 	for i, c := range sent {
 		if c == nil {
 			continue
 		}
 		id, err := o.session.await(ctx, c)
-		o.link.stats.submitted(err)
 		if err == nil {
 			o.ids[i], o.accepted[i] = p.IDs.submitted(id), true
 			p.pace.well(time.Now())
-		} else if failed == nil || !errors.As(failed, new(Status)) {
+			continue
+		}
+		o.twice = o.twice || errors.Is(err, ErrUnanswered)
+		if failed == nil || !errors.As(failed, new(Status)) {
 			failed = err // a refusal tells more than that the bind has died since
 		}
 	}
 	return failed
 }
 
-// inTurn puts a message on its way once there is room and turn agrees.
-func (s *Session) inTurn(ctx context.Context, turn func() error, m *ShortMessage) (*call, error) {
+// sendFirst sends what a place was taken for, once the rate and turn agree.
+func (p *Pool) sendFirst(ctx context.Context, s *Session, turn func() error, m *ShortMessage) (*call, error) {
+	err := p.pace.wait(ctx)
+	if err == nil && turn != nil {
+		err = turn()
+	}
+	if err != nil {
+		s.release()
+		return nil, err
+	}
+	return s.begin(SubmitSM, m)
+}
+
+// sendNext sends a further segment. It goes before all messages that have not
+// begun, since half a message is of no use to anybody.
+func (p *Pool) sendNext(ctx context.Context, s *Session, m *ShortMessage) (*call, error) {
 	if err := s.acquire(ctx); err != nil {
 		return nil, err
 	}
-	if turn != nil {
-		if err := turn(); err != nil {
-			s.release()
-			return nil, err
-		}
+	if err := p.pace.next(ctx); err != nil {
+		s.release()
+		return nil, err
 	}
 	return s.begin(SubmitSM, m)
 }

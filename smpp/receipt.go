@@ -86,7 +86,7 @@ func (m *ShortMessage) IsReceipt() bool { return m.ESMClass&esmClassType == esmC
 func (m *ShortMessage) WantsReceipt(s State) bool {
 	switch m.RegisteredDelivery & 0x03 {
 	case ReceiptOnFinal:
-		return true
+		return s != Enroute && s != Accepted
 	case ReceiptOnFailure:
 		return s.Failed()
 	}
@@ -122,15 +122,12 @@ func ParseState(text string) (State, error) {
 // ParseReceipt reads a receipt: each half from its TLV or, where that is
 // missing, from the text (SMPP 3.4 §5.3.2.12, §5.3.2.35, appendix B).
 func ParseReceipt(m *ShortMessage) (r Receipt, err error) {
-	text := m.Content()
-	if rest := receiptRest.FindIndex(text); rest != nil {
-		text = text[:rest[0]]
-	}
 	if id, ok := m.TLVs.Get(TagReceiptedMessageID); ok {
 		r.MessageID = string(bytes.TrimRight(id, "\x00"))
-	} else if match := receiptID.FindSubmatch(text); match != nil && !receiptLabel.Match(match[1]) {
-		r.MessageID = string(match[1])
+	} else {
+		r.MessageID = receiptTextID(m.Content())
 	}
+	text := receiptFields(m.Content())
 	if r.MessageID == "" {
 		return Receipt{}, errors.New("smpp: a receipt without the message's id")
 	}
@@ -147,6 +144,23 @@ func ParseReceipt(m *ShortMessage) (r Receipt, err error) {
 	}
 	r.State, err = ParseState(string(match[1]))
 	return r, err
+}
+
+// receiptFields is a receipt's text without the message's own.
+func receiptFields(text []byte) []byte {
+	if rest := receiptRest.FindIndex(text); rest != nil {
+		return text[:rest[0]]
+	}
+	return text
+}
+
+// receiptTextID is the id in a receipt's text, empty if there is none.
+func receiptTextID(text []byte) string {
+	match := receiptID.FindSubmatch(receiptFields(text))
+	if match == nil || receiptLabel.Match(match[1]) {
+		return ""
+	}
+	return string(match[1])
 }
 
 func networkError(tlvs TLVs, text []byte) (e NetworkError) {
@@ -192,8 +206,18 @@ type Radix int
 // submitted is an id from a submit_sm_resp in the form that Receipted gives.
 func (i IDs) submitted(id string) string { return i.Response.plain(id) }
 
-// Receipted is an id from a receipt in the form that Submit returns.
-func (i IDs) Receipted(id string) string { return i.Receipt.plain(id) }
+// Receipted is the id of a receipt in the form that Submit returns. Where the two
+// are written differently, the text has it in the receipts' way, and
+// receipted_message_id in the other.
+func (i IDs) Receipted(m *ShortMessage, r Receipt) string {
+	if i.Response == i.Receipt {
+		return i.Receipt.plain(r.MessageID)
+	}
+	if id := receiptTextID(m.Content()); id != "" {
+		return i.Receipt.plain(id)
+	}
+	return i.Response.plain(r.MessageID)
+}
 
 // plain is a number in decimal, and what is none as it is.
 func (r Radix) plain(id string) string {

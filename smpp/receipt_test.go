@@ -183,7 +183,7 @@ func TestWantsReceipt(t *testing.T) {
 	for registered := range 256 {
 		m := ShortMessage{RegisteredDelivery: byte(registered)}
 		for state := Enroute; state <= Rejected; state++ {
-			want := registered&3 == ReceiptOnFinal || registered&3 == ReceiptOnFailure && state.Failed()
+			want := registered&3 == ReceiptOnFinal && state != Enroute && state != Accepted || registered&3 == ReceiptOnFailure && state.Failed()
 			if got := m.WantsReceipt(state); got != want {
 				t.Errorf("registered_delivery %02x, %s: %v", registered, state, got)
 			}
@@ -268,7 +268,7 @@ func TestIDs(t *testing.T) {
 		{IDs{Response: 16, Receipt: 16}, "-a7", "a7", false},
 		{IDs{Response: 16, Receipt: 16}, "1ffffffffffffffff", "1ffffffffffffffff", true},
 	} {
-		a, b := c.ids.submitted(c.response), c.ids.Receipted(c.receipt)
+		a, b := c.ids.submitted(c.response), receiptedText(c.ids, c.receipt)
 		if (a == b) != c.same {
 			t.Errorf("%+v: %q is %q and %q is %q", c.ids, c.response, a, c.receipt, b)
 		}
@@ -276,8 +276,29 @@ func TestIDs(t *testing.T) {
 	for n := range uint64(1000) {
 		n *= 0x9E3779B97F4A7C15
 		ids := IDs{Response: 16, Receipt: 10}
-		if a, b := ids.submitted(fmt.Sprintf("%016X", n)), ids.Receipted(fmt.Sprint(n)); a != b || a != fmt.Sprint(n) {
+		if a, b := ids.submitted(fmt.Sprintf("%016X", n)), receiptedText(ids, fmt.Sprint(n)); a != b || a != fmt.Sprint(n) {
 			t.Fatalf("%d: %q, %q", n, a, b)
+		}
+	}
+}
+
+// receiptedText is the id of a receipt that has it in its text.
+func receiptedText(i IDs, id string) string {
+	return i.Receipted(&ShortMessage{ESMClass: 4, Message: []byte("id:" + id + " stat:DELIVRD")}, Receipt{MessageID: id})
+}
+
+// Where both are there and written differently, each is read in its own way.
+func TestReceiptedTLVAndText(t *testing.T) {
+	ids := IDs{Response: 16, Receipt: 10}
+	tlv := TLVs(nil).Add(TagReceiptedMessageID, []byte("1A2B\x00")).Add(TagMessageState, []byte{byte(Delivered)})
+	for name, m := range map[string]*ShortMessage{
+		"TLV in hex, text in decimal": {ESMClass: 4, TLVs: tlv, Message: []byte("id:6699 stat:DELIVRD")},
+		"TLV alone":                   {ESMClass: 4, TLVs: tlv},
+		"text alone":                  {ESMClass: 4, Message: []byte("id:6699 stat:DELIVRD")},
+	} {
+		r, err := ParseReceipt(m)
+		if got := ids.Receipted(m, r); err != nil || got != ids.submitted("1A2B") {
+			t.Errorf("%s: %q %v", name, got, err)
 		}
 	}
 }

@@ -30,11 +30,7 @@ var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1
 
 // ask sends a message and waits for its response.
 func (s *Session) ask(ctx context.Context, command Command, m *ShortMessage) (string, error) {
-	err := s.acquire(ctx)
-	for errors.Is(err, errElsewhere) { // there is no other
-		err = s.acquire(ctx)
-	}
-	if err != nil {
+	if err := s.acquire(ctx); err != nil {
 		return "", err
 	}
 	c, err := s.begin(command, m)
@@ -58,8 +54,7 @@ func (s *Session) begin(command Command, m *ShortMessage) (*call, error) {
 		return nil, s.closed() // the window ended with the session
 	}
 	if err := s.write(c, m); err != nil {
-		s.window.release()
-		s.moved.Broadcast()
+		s.giveBack()
 		return nil, err
 	}
 	return c, nil
@@ -117,7 +112,7 @@ func (s *Session) await(ctx context.Context, c *call) (id string, err error) {
 func (s *Session) finish(c *call, id string, err error) {
 	delete(s.pending, c.sequence)
 	if c.windowed {
-		s.window.release()
+		s.giveBack()
 	}
 	s.moved.Broadcast()
 	c.id, c.err, c.finished = id, err, true
@@ -168,8 +163,15 @@ func (s *Session) matchOne(p PDU, at time.Time) *call {
 		s.options.stats.answered(at.Sub(c.began))
 		s.missedAt = time.Time{}
 	}
+	if c.command == SubmitSM {
+		s.options.stats.submitted(p.Status)
+	}
+	s.unheeded = 0
 	if c == s.probe {
 		s.probe = nil
+		if s.options.room != nil {
+			s.options.room() // it is trusted again
+		}
 	}
 	switch {
 	case p.Command == GenericNack:

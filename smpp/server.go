@@ -15,8 +15,8 @@ type Server struct {
 	Options Options // of each session
 	// Account finds who may bind; nil lets everybody in.
 	Account func(systemID string) (Account, bool)
-	// Bound is told of every session that begins, before anything else of it is
-	// served.
+	// Bound is told of every session that begins, before it does anything: it must
+	// not wait for what the session is to do.
 	Bound func(*Session)
 
 	mu       sync.Mutex
@@ -221,7 +221,10 @@ func (v *Server) admit(conn net.Conn, options Options, role Command, r *BindRequ
 		answer.Status = StatusAlreadyBound
 		return nil
 	}
-	body := BindResponse{SystemID: options.SystemID, TLVs: TLVs(nil).Add(TagSCInterfaceVersion, []byte{interfaceVersion})}
+	body := BindResponse{SystemID: options.SystemID}
+	if r.InterfaceVersion >= interfaceVersion { // others know no TLVs (SMPP 3.4 §3.4)
+		body.TLVs = body.TLVs.Add(TagSCInterfaceVersion, []byte{interfaceVersion})
+	}
 	raw, err := body.Append(nil)
 	if err != nil || conn.SetDeadline(time.Time{}) != nil {
 		answer.Status = StatusSystemError

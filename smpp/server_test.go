@@ -47,7 +47,7 @@ func (c *centre) connect(size int) *farSide {
 // ask sends a bind and returns its answer.
 func (c *centre) ask(f *farSide, role Command, id, password string) PDU {
 	c.t.Helper()
-	f.say(PDU{Command: role, Sequence: 1, Body: encoded(c.t, &BindRequest{SystemID: id, Password: password})})
+	f.say(PDU{Command: role, Sequence: 1, Body: encoded(c.t, &BindRequest{SystemID: id, Password: password, InterfaceVersion: 0x34})})
 	return f.want(role | response)
 }
 

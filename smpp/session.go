@@ -31,6 +31,7 @@ type Options struct {
 	Malformed func(error)
 
 	stats *stats // where the session counts; of its own if nil
+	room  func() // told when there is room in the window; it must not wait
 }
 
 func (o Options) withDefaults() Options {
@@ -84,18 +85,21 @@ type Session struct {
 	pending  map[uint32]*call
 	window   window
 	inbound  int        // messages in the handler
+	octets   int        // of them
 	out      []byte     // encoded, to be written; see queue
 	writing  bool       // the writer runs
 	moved    *sync.Cond // out was written, a request was answered, or the session has ended
 	heard    time.Time
 	probe    *call     // the enquire_link that is not answered
 	missedAt time.Time // when a message was left unanswered, with none answered since
+	unheeded int       // enquire_link in a row that were not answered
 	leaving  bool      // the other side has unbound
 	timer    *time.Timer
 	wakeAt   time.Time // when the timer fires
 	ended    bool
 
-	finished []*call // the reader's own, between two uses
+	finished   []*call // the reader's own, between two uses
+	complained bool    // the reader's: a body that did not parse was told of
 }
 
 // side is which end of the connection a session is.

@@ -2,7 +2,7 @@ package smpp
 
 import (
 	"context"
-	"errors"
+	"time"
 )
 
 // window is how many requests may be unanswered. Those who find no room wait in
@@ -15,7 +15,7 @@ type window struct {
 
 // turn is one who waits for room.
 type turn struct {
-	come chan struct{} // closed when it has come, or those who wait are sent away
+	come chan struct{} // closed when it has come, or the window is closed
 	room bool          // which of the two
 	left bool          // it waits no longer
 }
@@ -25,7 +25,7 @@ func (w *window) take() (ok bool, t *turn) {
 	switch {
 	case w.closed:
 		return false, nil
-	case w.used < w.size && len(w.waiting) == 0:
+	case w.room():
 		w.used++
 		return true, nil
 	}
@@ -33,6 +33,9 @@ func (w *window) take() (ok bool, t *turn) {
 	w.waiting = append(w.waiting, t)
 	return false, t
 }
+
+// room reports whether there is room for one who comes now.
+func (w *window) room() bool { return w.used < w.size && len(w.waiting) == 0 }
 
 // release gives a place back, or to the next who waits.
 func (w *window) release() {
@@ -52,10 +55,6 @@ func (w *window) release() {
 // close sends those away who wait, and all who come.
 func (w *window) close() {
 	w.closed = true
-	w.sendAway()
-}
-
-func (w *window) sendAway() {
 	for _, t := range w.waiting {
 		if !t.left {
 			close(t.come)
@@ -63,10 +62,6 @@ func (w *window) sendAway() {
 	}
 	w.waiting = nil
 }
-
-// errElsewhere sends those who wait for room to another session, if they have
-// one: this one has left a request unanswered.
-var errElsewhere = errors.New("smpp: the other side does not answer")
 
 // acquire waits for room in the window.
 func (s *Session) acquire(ctx context.Context) error {
@@ -88,26 +83,60 @@ func (s *Session) acquire(ctx context.Context) error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if t.room {
-			s.window.release()
+			s.giveBack()
 		}
 		t.left = true
 		return ctx.Err()
 	}
-	if t.room {
-		return nil
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.window.closed {
+	if !t.room {
 		return s.closed()
 	}
-	return errElsewhere
+	return nil
+}
+
+// tryAcquire takes a place if there is one now.
+func (s *Session) tryAcquire() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.window.closed || !s.window.room() {
+		return false
+	}
+	s.window.used++
+	return true
 }
 
 // release gives back a place that nothing was sent in.
 func (s *Session) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.giveBack()
+}
+
+// giveBack gives a place back, and tells whoever may wait for it. The caller
+// holds mu.
+func (s *Session) giveBack() {
 	s.window.release()
 	s.moved.Broadcast()
+	if s.options.room != nil {
+		s.options.room()
+	}
+}
+
+// offer is what a session has for one who may choose among several.
+type offer struct {
+	load    int  // requests that are unanswered, or wait for room
+	room    bool // in the window
+	trusted bool // it is open, and answers
+}
+
+func (s *Session) offer() offer {
+	// One that has left a message unanswered is tried again after a while.
+	const mistrust = time.Minute
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.window.closed {
+		return offer{}
+	}
+	silent := s.probe != nil || !s.missedAt.IsZero() && time.Since(s.missedAt) < mistrust
+	return offer{s.window.used + len(s.window.waiting), s.window.room(), !silent}
 }

@@ -1,7 +1,9 @@
 package gateway_test
 
 import (
+	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -159,5 +161,122 @@ func TestManyReceiptsAtOnce(t *testing.T) {
 	ended := w.count("imza_transactions_ended_total", "absent") + w.count("imza_transactions_ended_total", "undeliverable")
 	if ended != 1 {
 		t.Errorf("ended %d times", ended)
+	}
+}
+
+// Both receipts come before the id is noted, the final one first (two binds,
+// or data_sm retries): the final state is to count.
+func TestEarlyFinalReceiptCounts(t *testing.T) {
+	o := newOperator(t)
+	o.onSubmit = func(ctx context.Context, s *smpp.Session, m *smpp.ShortMessage, id string) (string, smpp.Status) {
+		for _, st := range []smpp.State{smpp.Rejected, smpp.Enroute} {
+			if err := s.Deliver(ctx, smpp.NewReceipt(m, smpp.Receipt{MessageID: id, State: st}, time.Now(), time.Now())); err != nil {
+				t.Error(err)
+			}
+		}
+		return id, smpp.StatusOK
+	}
+	o.listen()
+	w := newWorldWith(t, redistest.Start(t).Addr, o)
+	p := w.enrol(1)
+	tx := w.admit(p, time.Minute)
+	w.progresses(t, tx.ID, gateway.Sent)
+	time.Sleep(200 * time.Millisecond)
+	if state := w.state(tx.ID, 0); state != gateway.Undeliverable {
+		t.Errorf("%s", state)
+	}
+}
+
+// The centre restarts and counts ids from 1 again within 15 minutes.
+func TestReusedMessageID(t *testing.T) {
+	o := newOperator(t)
+	var first atomic.Bool
+	o.onSubmit = func(ctx context.Context, s *smpp.Session, m *smpp.ShortMessage, id string) (string, smpp.Status) {
+		if first.CompareAndSwap(false, true) {
+			_ = s.Deliver(ctx, smpp.NewReceipt(m, smpp.Receipt{MessageID: "1", State: smpp.Rejected}, time.Now(), time.Now()))
+		}
+		return "1", smpp.StatusOK
+	}
+	o.listen()
+	w := newWorldWith(t, redistest.Start(t).Addr, o)
+	a := w.admit(w.enrol(1), time.Minute)
+	if state := w.state(a.ID, 5*time.Second); state != gateway.Undeliverable {
+		t.Fatalf("%s", state)
+	}
+	b := w.admit(w.enrol(2), time.Minute)
+	if state := w.state(b.ID, 2*time.Second); state != gateway.Pending {
+		t.Errorf("another person's transaction is %s by the receipt of the first", state)
+	}
+}
+
+// A receipt that comes twice or too late for a withdrawn one; an id with odd characters.
+func TestOddMessageIDs(t *testing.T) {
+	w := newWorld(t, redistest.Start(t).Addr)
+	for i, f := range []string{"state:absent-%d", "id:zz%d", "a b %d", "%d\xff", "üç%d"} {
+		w.operator.mu.Lock()
+		w.operator.format = f
+		w.operator.mu.Unlock()
+		p := w.enrol(i + 1)
+		tx := w.admit(p, time.Minute)
+		w.operator.next()
+		w.progresses(t, tx.ID, gateway.Sent)
+		if s := w.state(tx.ID, 0); s != gateway.Pending {
+			t.Errorf("%q %s", f, s)
+		}
+		if err := w.operator.send(w.receiptFor(p, smpp.Receipt{State: smpp.Rejected})); err != nil {
+			t.Error(err)
+		}
+		if s := w.state(tx.ID, 0); s != gateway.Undeliverable {
+			t.Errorf("%q %s", f, s)
+		}
+	}
+}
+
+// secondCopy is an operator whose connection is lost before it has answered the
+// first submit_sm, and that answers the second as told. It says what the first
+// was, and when the second has come.
+func secondCopy(t *testing.T, status smpp.Status) (o *operator, first *atomic.Pointer[smpp.ShortMessage], second chan string) {
+	o, first, second = newOperator(t), new(atomic.Pointer[smpp.ShortMessage]), make(chan string, 1)
+	o.onSubmit = func(ctx context.Context, s *smpp.Session, m *smpp.ShortMessage, id string) (string, smpp.Status) {
+		if first.CompareAndSwap(nil, m) {
+			go s.Close()
+			<-ctx.Done() // it was accepted, but the response never arrives
+			return id, smpp.StatusOK
+		}
+		defer func() { second <- id }()
+		return id, status
+	}
+	o.listen()
+	return o, first, second
+}
+
+// The first copy of a challenge is on the telephone, and the card turns the
+// second away. The signature counts.
+func TestSecondCopyFails(t *testing.T) {
+	o, first, second := secondCopy(t, smpp.StatusOK)
+	w := newWorldWith(t, redistest.Start(t).Addr, o)
+	p := w.enrol(1)
+	tx := w.admit(p, time.Minute)
+	id := <-second
+	w.progresses(t, tx.ID, gateway.Sent)
+	answer := p.answer(first.Load()) // the person has the prompt, and signs
+	w.operator.mustSend(smpp.NewReceipt(first.Load(), smpp.Receipt{MessageID: id, State: smpp.Undeliverable, Error: smpp.NetworkError{Network: 3, Code: 0xD5}}, time.Now(), time.Now()))
+	w.operator.mustDeliver(p.number, answer...)
+	if s := w.state(tx.ID, 3*time.Second); s != gateway.Signed {
+		t.Errorf("%s, and the person has signed", s)
+	}
+}
+
+// As above, but the centre refuses the second copy.
+func TestSecondCopyIsRefused(t *testing.T) {
+	o, first, second := secondCopy(t, smpp.StatusSubmitFailed)
+	w := newWorldWith(t, redistest.Start(t).Addr, o)
+	p := w.enrol(1)
+	tx := w.admit(p, time.Minute)
+	<-second
+	w.progresses(t, tx.ID, gateway.Sent)
+	w.operator.mustDeliver(p.number, p.answer(first.Load())...)
+	if s := w.state(tx.ID, 3*time.Second); s != gateway.Signed {
+		t.Errorf("%s (%s), and the person has signed", s, w.recorded(tx.ID).Reason)
 	}
 }

@@ -294,7 +294,11 @@ func (p *program) welcome(w io.Writer) {
 	table = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "  NUMBER\tUSER ID\tWHO\tWHAT HAPPENS\tENDS AS")
 	for i, s := range demoSubscribers {
-		fmt.Fprintf(table, "  %s\t%s\t%s %s\t%s\t%s\n", demoMSISDN(i+1), demoUserID(i+1), s.givenName, s.surname, s.does, s.ends)
+		does, ends := s.does, s.ends
+		if operator := p.realOperator(demoMSISDN(i + 1)); operator != "" {
+			does, ends = "is nobody we know: "+operator+" is a real operator", "?"
+		}
+		fmt.Fprintf(table, "  %s\t%s\t%s %s\t%s\t%s\n", demoMSISDN(i+1), demoUserID(i+1), s.givenName, s.surname, does, ends)
 	}
 	table.Flush()
 	fmt.Fprintf(w, `
@@ -305,6 +309,16 @@ Try, in another shell:
 
 Ctrl-C stops it. All of it stays in %s.
 `, quotedIfNeeded(p.environment()), p.config.Data)
+}
+
+// realOperator is who has a number, if it is not an emulated operator: a request
+// to it would go to somebody's telephone.
+func (p *program) realOperator(number simcard.MSISDN) string {
+	pool := p.network.Operator(number.Digits())
+	if pool == nil || slices.Contains(p.operators.emulated(), pool.Name) {
+		return ""
+	}
+	return pool.Name
 }
 
 // quotedIfNeeded leaves plain paths plain.

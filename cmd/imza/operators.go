@@ -94,15 +94,53 @@ func readOperators(path string) (*operators, error) {
 		}
 		o.dir = filepath.Dir(path)
 	}
+	if err := o.decode(text); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return o, nil
+}
+
+// maxOperators is the size of the file; many ported numbers have a file of
+// their own.
+const maxOperators = 1 << 20
+
+func (o *operators) decode(text []byte) error {
+	if len(text) > maxOperators {
+		return fmt.Errorf("%d octets, at most %d: ported_file is for many numbers", len(text), maxOperators)
+	}
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(o); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return err
+	}
+	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return errors.New("there is a second document")
+	}
+	var all yaml.Node
+	if err := yaml.Unmarshal(text, &all); err != nil {
+		return err
+	}
+	if err := noNulls(&all); err != nil {
+		return err
 	}
 	if len(o.Operators) == 0 {
-		return nil, fmt.Errorf("%s: operators: there are none", path)
+		return errors.New("operators: there are none")
 	}
-	return o, nil
+	return nil
+}
+
+// noNulls refuses keys without a value: "tls:" with all below it commented out
+// would be no TLS, and "smsc:" an emulated operator.
+func noNulls(n *yaml.Node) error {
+	for i, child := range n.Content {
+		if n.Kind == yaml.MappingNode && i%2 == 1 && child.Tag == "!!null" {
+			return fmt.Errorf("line %d: %s has no value; {} is one that is empty", n.Content[i-1].Line, n.Content[i-1].Value)
+		}
+		if err := noNulls(child); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // emulatedAt is where the message centre of the emulated operators is.
@@ -148,8 +186,10 @@ func (o *operators) pool(op operator, emulated emulatedAt) (*smpp.Pool, error) {
 	switch {
 	case c.Mode != "" && c.Mode != "pair" && c.Mode != "transceiver":
 		return nil, fmt.Errorf("smsc.mode: %q is neither transceiver nor pair", c.Mode)
-	case c.Binds < 0 || c.Window < 0 || c.Rate < 0 || c.Timeout < 0 || c.Enquire < 0:
+	case c.Binds < 0 || c.Window < 0 || !(c.Rate >= 0) || c.Timeout < 0 || c.Enquire < 0:
 		return nil, errors.New("smsc: binds, window, rate, timeout and enquire are not negative")
+	case (c.MessageIDs.Response == "") != (c.MessageIDs.Receipt == ""):
+		return nil, errors.New("smsc.message_ids: response and receipt are both given, or neither")
 	}
 	var err error
 	if p.IDs.Response, err = c.MessageIDs.Response.smpp(); err != nil {
@@ -190,7 +230,10 @@ func (o *operators) tls(f *tlsFiles) (*tls.Config, error) {
 			return nil, fmt.Errorf("ca_file: there is no certificate in %s", f.CAFile)
 		}
 	}
-	if f.CertFile != "" || f.KeyFile != "" {
+	if (f.CertFile == "") != (f.KeyFile == "") {
+		return nil, errors.New("cert_file and key_file are both given, or neither")
+	}
+	if f.CertFile != "" {
 		own, err := tls.LoadX509KeyPair(o.path(f.CertFile), o.path(f.KeyFile))
 		if err != nil {
 			return nil, fmt.Errorf("cert_file and key_file: %w", err)
@@ -229,10 +272,10 @@ func (o *operators) port(n *smpp.Network) error {
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		if err == nil {
-			err = port(strings.Clone(row[0]), row[1])
-		}
 		if err != nil {
+			return fmt.Errorf("ported_file: %w", err) // it names the line
+		}
+		if err := port(strings.Clone(row[0]), strings.TrimSpace(row[1])); err != nil {
 			line, _ := rows.FieldPos(0)
 			return fmt.Errorf("ported_file, line %d: %w", line, err)
 		}

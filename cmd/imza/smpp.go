@@ -231,6 +231,22 @@ type smppPingCommand struct {
 	Operator   string        `placeholder:"NAME" help:"Which operator of the file."`
 }
 
+// Validate refuses what cannot be meant.
+func (c *smppPingCommand) Validate() error {
+	secured := c.TLS || c.CAFile != "" || c.ServerName != ""
+	switch {
+	case c.Operators == "" && c.Operator != "":
+		return errors.New("--operator is one of those in a file: which, says --operators")
+	case c.Operators != "" && (c.Addr != "" || secured || c.PassFile != ""):
+		return errors.New("either an address with its flags, or --operators with --operator")
+	case c.Operators == "" && c.Addr == "":
+		return errors.New("say where: an address like 127.0.0.1:2775, or --operators and --operator")
+	case secured && !c.TLS:
+		return errors.New("--ca-file and --server-name are for --tls")
+	}
+	return nil
+}
+
 // Run pings.
 func (c *smppPingCommand) Run(ctx context.Context, s streams) error {
 	pool, err := c.pool()
@@ -304,10 +320,7 @@ func (c *smppPingCommand) pool() (*smpp.Pool, error) {
 	if c.TLS {
 		op.SMSC.TLS = &tlsFiles{CAFile: c.CAFile, ServerName: c.ServerName}
 	}
-	switch {
-	case c.Operators != "" && c.Addr != "":
-		return nil, errors.New("either an address or --operators")
-	case c.Operators != "":
+	if c.Operators != "" {
 		var err error
 		if o, err = readOperators(c.Operators); err != nil {
 			return nil, err
@@ -316,8 +329,6 @@ func (c *smppPingCommand) pool() (*smpp.Pool, error) {
 			return nil, err
 		}
 		op.SMSC.Timeout = c.Timeout
-	case c.Addr == "":
-		return nil, errors.New("say where: an address like 127.0.0.1:2775, or --operators and --operator")
 	}
 	pool, err := o.pool(op, emulatedAt{})
 	if err == nil && c.PassFile == "" && c.Operators == "" {

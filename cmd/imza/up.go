@@ -364,11 +364,27 @@ func (p *program) startGateway(ctx context.Context, web net.Listener, permission
 		}
 		return nil
 	})
-	for deadline := time.Now().Add(10 * time.Second); g.Ready(ctx) != nil; {
-		if time.Now().After(deadline) || ctx.Err() != nil {
-			return fmt.Errorf("not ready: %w", errors.Join(g.Ready(ctx), ctx.Err()))
+	return p.awaitOperators(ctx)
+}
+
+// awaitOperators waits for the emulated operators. Real ones may be away for
+// long, and are dialled again and again.
+func (p *program) awaitOperators(ctx context.Context) error {
+	emulated := p.operators.emulated()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		missing := ""
+		p.network.Operators(func(pool *smpp.Pool) {
+			if slices.Contains(emulated, pool.Name) && !pool.Bound() {
+				missing = pool.Name
+			}
+		})
+		switch {
+		case missing == "":
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case time.Now().After(deadline):
+			return fmt.Errorf("the emulated operator %s could not be bound to", missing)
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
-	return nil
 }

@@ -77,14 +77,14 @@ func (s *Session) asked(p PDU) {
 	switch {
 	case p.Command == AlertNotification: // it has no response
 	case p.Command == Unbind && status == StatusOK:
-		s.leave(p)
+		s.letGo(p)
 	default:
 		s.respond(PDU{Command: p.Command | response, Status: status, Sequence: p.Sequence})
 	}
 }
 
-// leave begins to answer an unbind; meanwhile responses go on to be read.
-func (s *Session) leave(p PDU) {
+// letGo begins to answer an unbind; meanwhile responses go on to be read.
+func (s *Session) letGo(p PDU) {
 	s.mu.Lock()
 	again := s.leaving
 	s.leaving = true

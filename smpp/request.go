@@ -88,24 +88,34 @@ func (s *Session) write(c *call, m *ShortMessage) (err error) {
 // error. Who waits no longer leaves the request in the window until it is
 // answered or its time is up.
 func (s *Session) await(ctx context.Context, c *call) (id string, err error) {
-	select {
-	case <-c.done:
-	case <-ctx.Done():
-		s.mu.Lock()
-		finished := c.finished
-		if !finished { // else whoever finished it reads alone without mu
-			c.alone = true
+	if over := ctx.Done(); over == nil {
+		<-c.done
+	} else {
+		select {
+		case <-c.done:
+		case <-over:
+			if s.leave(c) {
+				return "", fmt.Errorf("%w: %w", ErrUnanswered, ctx.Err())
+			}
+			<-c.done // what came at the same moment counts
 		}
-		s.mu.Unlock()
-		if !finished {
-			return "", fmt.Errorf("%w: %w", ErrUnanswered, ctx.Err())
-		}
-		<-c.done // what came at the same moment counts
 	}
 	id, err = c.id, c.err
 	c.id, c.err = "", nil
 	calls.Put(c)
 	return id, err
+}
+
+// leave says that nobody waits for a call any more. It reports false if the call
+// has finished already.
+func (s *Session) leave(c *call) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.finished { // whoever did it reads alone without mu
+		return false
+	}
+	c.alone = true
+	return true
 }
 
 // finish ends a call that is pending; tell must follow. The caller holds mu.

@@ -26,6 +26,7 @@ func (s *Session) tick() {
 		case c == s.probe:
 			s.probe = nil
 			s.finish(c, "", ErrTimeout)
+			s.trusted()
 			s.unheeded++
 			// Who is busy but sends is alive, for a while.
 			if s.heard.Before(c.began) || s.unheeded == maxUnheeded {

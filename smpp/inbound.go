@@ -136,7 +136,7 @@ func (s *Session) malformed(p PDU, err error) {
 func (s *Session) unbound(p PDU) {
 	defer s.gone.Done()
 	const patience = time.Second
-	s.until(min(s.options.Timeout, patience), func() bool { return s.inbound == 0 && s.window.used == 0 })
+	s.until(min(s.options.Timeout, patience), func() bool { return s.inbound == 0 && s.answered() })
 	s.lastWord(PDU{Command: UnbindResp, Sequence: p.Sequence})
 	s.end(errUnbound)
 }

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,7 +43,7 @@ func backoff(attempt int) time.Duration {
 
 // pause waits for the upper half of d, at random, or until the context ends.
 func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d/2 + rand.N(d/2))
+	timer := time.NewTimer(d/2 + rand.N(d/2+1))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -62,14 +63,17 @@ func (l *link) run(ctx context.Context) {
 				said = kind
 				l.log.Warn("smpp: no bind", "smsc", l.pool.Addr, "err", err)
 			}
-			pause(ctx, backoff(attempt))
+			wait := backoff(attempt)
+			if isRefusal(err) {
+				wait = refusedBackoff
+			}
+			pause(ctx, wait)
 			continue
 		}
 		said = ""
 		began := time.Now()
 		l.stats.binds.Add(1)
 		l.log.Info("smpp: bound", "smsc", l.pool.Addr, "as", l.role, "smsc_id", s.Answer().SystemID)
-		l.set(s)
 		select {
 		case <-s.Done():
 			l.log.Warn("smpp: the session ended", "smsc", l.pool.Addr, "err", s.Err())
@@ -109,35 +113,62 @@ func (l *link) connect(ctx context.Context) (*Session, error) {
 	}
 	defer leave()
 	s, err := l.bind(ctx)
-	if errors.Is(err, StatusInvalidPassword) || errors.Is(err, StatusInvalidSystemID) || errors.Is(err, StatusBindFailed) {
-		l.pool.refused.Store(time.Now().UnixNano())
+	switch { // before the next one looks
+	case err == nil:
+		l.set(s)
+	case isRefusal(err):
+		l.pool.wasRefused()
 	}
 	return s, err
+}
+
+// isRefusal tells a bind that was refused for whom it was for.
+func isRefusal(err error) bool {
+	return errors.Is(err, StatusInvalidPassword) || errors.Is(err, StatusInvalidSystemID) || errors.Is(err, StatusBindFailed)
+}
+
+// wasRefused keeps all links from trying for a while, unless a bind stands: then
+// name and password are right, and there are enough binds.
+func (p *Pool) wasRefused() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.standing() {
+		p.refused = time.Now().Add(refusedBackoff / 2)
+	}
+}
+
+// standing reports whether there is a bind. The caller holds mu.
+func (p *Pool) standing() bool {
+	return slices.ContainsFunc(p.links, func(l *link) bool { return l.session.Load() != nil })
 }
 
 // mayBind waits for its turn to bind: while no bind stands one link tries at a
 // time, and not for a while after name or password were refused. leave lets the
 // next one try.
 func (p *Pool) mayBind(ctx context.Context) (leave func(), err error) {
-	select {
-	case p.first <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	leave = func() { <-p.first }
-	if since := time.Since(time.Unix(0, p.refused.Load())); since < refusedBackoff {
-		pause(ctx, refusedBackoff-since)
-	}
-	for _, l := range p.links {
-		if l.session.Load() != nil { // the operator lets us in: the others need not wait
+	leave = func() {}
+	turn := p.first
+	var due <-chan time.Time // when we may try, once it is our turn
+	for {
+		p.mu.Lock()
+		stands, changed := p.standing(), p.changed
+		p.mu.Unlock()
+		if stands || ctx.Err() != nil {
 			leave()
 			return func() {}, ctx.Err()
 		}
+		select {
+		case turn <- struct{}{}:
+			turn, leave = nil, func() { <-p.first }
+			p.mu.Lock()
+			due = time.After(time.Until(p.refused))
+			p.mu.Unlock()
+		case <-due:
+			return leave, nil
+		case <-changed:
+		case <-ctx.Done():
+		}
 	}
-	if ctx.Err() != nil {
-		leave()
-	}
-	return leave, ctx.Err()
 }
 
 func (l *link) bind(ctx context.Context) (*Session, error) {

@@ -487,3 +487,317 @@ func TestMessageThatCannotBeSentWhole(t *testing.T) {
 		}
 	})
 }
+
+// Who waits for a place has it in turn, however many come later.
+func TestPlacesAreGivenInTurn(t *testing.T) {
+	for _, parts := range []int{1, 2} {
+		for _, n := range []int{10, 11, 40} {
+			t.Run(fmt.Sprint(parts, " segments, waiters ", n), func(t *testing.T) {
+				bubble(t, func(t *testing.T) {
+					far := &farSMSC{t: t, submit: func(int, string) Status { time.Sleep(100 * time.Millisecond); return StatusOK }}
+					p := &Pool{Binds: 1, Dial: far.dial, Options: Options{Window: 1}}
+					running(t, p)
+					far.conn(1)
+					synctest.Wait()
+					var all sync.WaitGroup
+					for i := range n {
+						all.Go(func() { _, _ = p.Submit(t.Context(), nil, segments(fmt.Sprint(i), parts)...) })
+						synctest.Wait()
+					}
+					// later ones keep coming
+					stop := make(chan struct{})
+					go func() {
+						for i := n; i < 20*n; i++ {
+							select {
+							case <-stop:
+								return
+							case <-time.After(time.Duration(parts) * 100 * time.Millisecond):
+							}
+							go func() { _, _ = p.Submit(t.Context(), nil, segments(fmt.Sprint(i), parts)...) }()
+						}
+					}()
+					all.Wait()
+					close(stop)
+					worst, who, pos := 0, "", 0
+					for _, text := range far.texts(1) {
+						var i, part int
+						_, _ = fmt.Sscanf(text, "%d-%d", &i, &part)
+						if part != 0 {
+							continue
+						}
+						if i < n && pos-i > worst {
+							worst, who = pos-i, text
+						}
+						pos++
+					}
+					if worst > 1 {
+						t.Errorf("%s went %d messages later than its turn: %q", who, worst, far.texts(1)[:min(40, len(far.texts(1)))])
+					}
+				})
+			})
+		}
+	}
+}
+
+// A bind that drops is bound again at once, though another is refused for good.
+func TestRefusalOfOneBindDelaysNoOther(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var mu sync.Mutex
+		up := 0
+		far := &farSMSC{t: t}
+		far.bind = func(int) Status { // the operator allows two
+			mu.Lock()
+			defer mu.Unlock()
+			if up >= 2 {
+				return StatusBindFailed
+			}
+			up++
+			return StatusOK
+		}
+		p := &Pool{Binds: 3, Dial: far.dial}
+		running(t, p)
+		time.Sleep(100 * time.Second)
+		synctest.Wait()
+		worst := time.Duration(0)
+		for range 5 {
+			for _, l := range p.links { // one drops
+				if s := l.session.Load(); s != nil {
+					mu.Lock()
+					up--
+					mu.Unlock()
+					s.end(errUnbound)
+					break
+				}
+			}
+			began := time.Now()
+			for {
+				time.Sleep(10 * time.Millisecond)
+				n := 0
+				for _, l := range p.links {
+					if l.session.Load() != nil {
+						n++
+					}
+				}
+				if n == 2 {
+					break
+				}
+			}
+			worst = max(worst, time.Since(began))
+			time.Sleep(37 * time.Second)
+		}
+		if worst > 6*time.Second {
+			t.Errorf("a second bind came back after %s, although one stands", worst)
+		}
+	})
+}
+
+// The same, and all drop.
+func TestRefusalOfOneBindIsNoOutage(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var mu sync.Mutex
+		up := 0
+		far := &farSMSC{t: t}
+		far.bind = func(int) Status {
+			mu.Lock()
+			defer mu.Unlock()
+			if up >= 1 {
+				return StatusBindFailed
+			}
+			up++
+			return StatusOK
+		}
+		p := &Pool{Binds: 2, Dial: far.dial}
+		running(t, p)
+		time.Sleep(100 * time.Second)
+		worst := time.Duration(0)
+		for range 5 {
+			synctest.Wait()
+			for _, l := range p.links {
+				if s := l.session.Load(); s != nil {
+					mu.Lock()
+					up--
+					mu.Unlock()
+					s.end(errUnbound)
+				}
+			}
+			began := time.Now()
+			if _, err := p.Submit(t.Context(), nil, sms("x")); err != nil {
+				t.Fatal(err)
+			}
+			worst = max(worst, time.Since(began))
+			time.Sleep(37 * time.Second)
+		}
+		if worst > 6*time.Second {
+			t.Errorf("no bind for %s after a good bind dropped", worst)
+		}
+	})
+}
+
+// Once the operator lets one in, the others bind as well.
+func TestOthersBindOnceOneIsIn(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		far := &farSMSC{t: t, bind: func(n int) Status {
+			if n == 1 {
+				return StatusInvalidPassword
+			}
+			return StatusOK
+		}}
+		p := &Pool{Binds: 8, Dial: far.dial}
+		running(t, p)
+		for !p.Bound() {
+			time.Sleep(time.Millisecond)
+		}
+		began := time.Now()
+		for {
+			n := 0
+			for _, l := range p.links {
+				if l.session.Load() != nil {
+					n++
+				}
+			}
+			if n >= 7 { // the one that was refused may take its time
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if d := time.Since(began); d > time.Second {
+			t.Errorf("the other 6 binds came %s after the first", d)
+		}
+	})
+}
+
+// A pause may be as short as can be.
+func TestShortestPause(t *testing.T) {
+	defer func() {
+		if r := recover(); r != nil {
+			t.Errorf("pause panics: %v", r)
+		}
+	}()
+	pause(t.Context(), 1)
+}
+
+// Who waits for the pace with a place in hand sends nothing behind their unbind.
+func TestNothingGoesBehindTheirUnbind(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		far := &farSMSC{t: t}
+		p := &Pool{Binds: 1, Dial: far.dial, Rate: 2}
+		running(t, p)
+		side := far.conn(1)
+		synctest.Wait()
+		for range 6 {
+			go func() { _, _ = p.Submit(t.Context(), nil, sms("x")) }()
+		}
+		time.Sleep(100 * time.Millisecond)
+		synctest.Wait()
+		before := len(far.texts(1))
+		_, _ = side.conn.Write((&PDU{Command: Unbind, Sequence: 77}).Append(nil))
+		began := time.Now()
+		s := p.links[0].session.Load()
+		<-s.Done()
+		if n := len(far.texts(1)) - before; n > 0 {
+			t.Errorf("%d submit_sm were sent after the other side unbound", n)
+		}
+		if d := time.Since(began); d > 500*time.Millisecond {
+			t.Errorf("the unbind was answered after %s, with nothing unanswered", d)
+		}
+	})
+}
+
+// Nor behind ours.
+func TestNothingGoesWhileClosing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		far := &farSMSC{t: t}
+		p := &Pool{Binds: 1, Dial: far.dial, Rate: 1}
+		stop := running(t, p)
+		far.conn(1)
+		synctest.Wait()
+		for range 6 {
+			go func() { _, _ = p.Submit(t.Context(), nil, sms("x")) }()
+		}
+		time.Sleep(100 * time.Millisecond)
+		synctest.Wait()
+		before, began := len(far.texts(1)), time.Now()
+		stop()
+		if d := time.Since(began); d > time.Second {
+			t.Errorf("closing took %s, with nothing unanswered", d)
+		}
+		if n := len(far.texts(1)) - before; n > 0 {
+			t.Errorf("%d submit_sm were sent after Run's context ended", n)
+		}
+	})
+}
+
+// A place in hand when the session ends is given back.
+func TestPlaceInHandWhenTheSessionEnds(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		far := &farSMSC{t: t}
+		p := &Pool{Binds: 1, Dial: far.dial}
+		running(t, p)
+		far.conn(1)
+		synctest.Wait()
+		s := p.links[0].session.Load()
+		_, _ = p.Submit(t.Context(), func() error { s.end(errUnbound); return nil }, sms("x"))
+		if n := s.Unanswered(); n != 0 {
+			t.Errorf("%d unanswered in a session that has ended", n)
+		}
+	})
+}
+
+// Who waits is told when a bind is trusted again.
+func TestTrustRegainedIsTold(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		far := &farSMSC{t: t, submit: func(int, string) Status { time.Sleep(8 * time.Second); return StatusOK }}
+		p := &Pool{Binds: 2, Dial: far.dial, Options: Options{Window: 1, Timeout: 10 * time.Second}}
+		running(t, p)
+		far.conn(2)
+		synctest.Wait()
+		b := p.links[1].session.Load()
+		b.mu.Lock() // an enquire_link that is not answered, sent 9 s ago
+		b.sequence++
+		b.probe = &call{command: EnquireLink, began: time.Now().Add(-9 * time.Second), alone: true, sequence: b.sequence}
+		b.pending[b.sequence] = b.probe
+		b.mu.Unlock()
+		go func() { _, _ = p.Submit(t.Context(), nil, sms("a")) }()
+		synctest.Wait()
+		time.AfterFunc(1100*time.Millisecond, b.tick)
+		began := time.Now()
+		if _, err := p.Submit(t.Context(), nil, sms("b")); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(began); d > 10*time.Second {
+			t.Errorf("took %s, though bind 2 was trusted and idle after 1.1 s", d)
+		}
+	})
+}
+
+// A dial that hangs does not keep others from binding where one stands.
+func TestHangingDialHoldsNobody(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		far := &farSMSC{t: t}
+		p := &Pool{Binds: 4, Dial: far.dial}
+		p.init()
+		p.first <- struct{}{} // a link whose dial hangs; it began when no bind stood
+		leaves := make(chan time.Duration, 1)
+		began := time.Now()
+		go func() {
+			leave, err := p.mayBind(t.Context())
+			if err == nil {
+				leave()
+			}
+			leaves <- time.Since(began)
+		}()
+		synctest.Wait()
+		s, err := p.links[1].bind(t.Context()) // one that was let by before succeeds
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.links[1].set(s)
+		time.AfterFunc(10*time.Second, func() { <-p.first })
+		if d := <-leaves; d > time.Second {
+			t.Errorf("waited %s for its turn although a bind stands", d)
+		}
+		_ = s.Close()
+	})
+}
+
+var _ = context.Background

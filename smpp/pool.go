@@ -40,12 +40,13 @@ type Pool struct {
 	retries atomic.Uint64
 	turn    atomic.Uint64 // of the links
 	queued  atomic.Int64  // those who wait for a place
+	head    chan struct{} // held by the first of them
 	room    chan struct{} // takes a value when there may be one
 	first   chan struct{} // held by the link that binds while no other is bound
-	refused atomic.Int64  // when a bind was refused, as a Unix time in ns
 
 	mu      sync.Mutex
 	changed chan struct{} // closed when a bind comes or goes
+	refused time.Time     // until when no link tries, since a bind was refused
 }
 
 // init makes the links. It is done once, by whoever is first.
@@ -55,7 +56,7 @@ func (p *Pool) init() {
 			p.Log = slog.New(slog.DiscardHandler)
 		}
 		p.pace, p.descs, p.changed = newPace(p.Rate), newDescs(p.Name), make(chan struct{})
-		p.room, p.first = make(chan struct{}, 1), make(chan struct{}, 1)
+		p.head, p.room, p.first = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 		roles := []Command{BindTransceiver}
 		if p.Pair {
 			roles = []Command{BindTransmitter, BindReceiver}
@@ -104,9 +105,8 @@ func (p *Pool) Bound() bool {
 }
 
 // place takes a place in the window of the bind that has the least to do, or of
-// the one that is preferred if that has room. It waits, in turn, until there is
-// a bind and room. Whoever gets a place passes the word on, since there may be
-// more.
+// the one that is preferred if that has room. It waits until there is a bind and
+// room; only the first of those who wait looks, so that all have their turn.
 func (p *Pool) place(ctx context.Context, prefer *Session) (l *link, s *Session, err error) {
 	if ctx.Err() != nil {
 		return nil, nil, ctx.Err()
@@ -116,18 +116,21 @@ func (p *Pool) place(ctx context.Context, prefer *Session) (l *link, s *Session,
 			return l, s, nil
 		}
 	}
-	others := p.queued.Add(1) > 1
-	defer func() { p.queued.Add(-1); p.hasRoom() }()
+	p.queued.Add(1)
+	defer p.queued.Add(-1)
+	select {
+	case p.head <- struct{}{}:
+		defer func() { <-p.head }()
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
 	for {
 		p.mu.Lock()
 		changed := p.changed
 		p.mu.Unlock()
-		if !others { // who come later wait behind them
-			if l, s = p.take(prefer); l != nil {
-				return l, s, nil
-			}
+		if l, s = p.take(prefer); l != nil {
+			return l, s, nil
 		}
-		others = false
 		select {
 		case <-p.room:
 		case <-changed:
@@ -137,14 +140,14 @@ func (p *Pool) place(ctx context.Context, prefer *Session) (l *link, s *Session,
 	}
 }
 
-// hasRoom tells one of those who wait for a place that there may be one.
+// hasRoom tells the first of those who wait for a place that there may be one.
 func (p *Pool) hasRoom() {
 	if p.queued.Load() == 0 {
 		return
 	}
 	select {
 	case p.room <- struct{}{}:
-	default: // one is told already, and will pass it on
+	default: // it is told already
 	}
 }
 

@@ -50,8 +50,13 @@ func (s *Session) begin(command Command, m *ShortMessage) (*call, error) {
 	c.command, c.began, c.windowed, c.alone, c.finished = command, time.Now(), m != nil, false, false
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended {
-		return nil, s.closed() // the window ended with the session
+	// The window is closed earlier than the session: a message whose place was
+	// taken before that is not sent behind an unbind.
+	if s.ended || m != nil && s.window.closed {
+		if m != nil {
+			s.giveBack()
+		}
+		return nil, s.closed()
 	}
 	if err := s.write(c, m); err != nil {
 		s.giveBack()
@@ -179,9 +184,7 @@ func (s *Session) matchOne(p PDU, at time.Time) *call {
 	s.unheeded = 0
 	if c == s.probe {
 		s.probe = nil
-		if s.options.room != nil {
-			s.options.room() // it is trusted again
-		}
+		s.trusted()
 	}
 	switch {
 	case p.Command == GenericNack:
@@ -208,4 +211,15 @@ func (s *Session) closed() error {
 		return fmt.Errorf("%w: %v", ErrClosed, cause)
 	}
 	return ErrClosed
+}
+
+// answered reports whether no message waits for its response. The caller holds
+// mu.
+func (s *Session) answered() bool {
+	for _, c := range s.pending {
+		if c.windowed {
+			return false
+		}
+	}
+	return true
 }

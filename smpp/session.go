@@ -228,7 +228,7 @@ func (s *Session) Close() error {
 	s.mu.Lock()
 	s.window.close()
 	s.mu.Unlock()
-	s.until(min(s.options.Timeout, drain), func() bool { return s.window.used == 0 && s.inbound == 0 })
+	s.until(min(s.options.Timeout, drain), func() bool { return s.answered() && s.inbound == 0 })
 	ctx, cancel := context.WithTimeout(s.ctx, min(s.options.Timeout, farewell))
 	defer cancel()
 	if c, err := s.begin(Unbind, nil); err == nil {

@@ -117,6 +117,11 @@ func (s *Session) release() {
 func (s *Session) giveBack() {
 	s.window.release()
 	s.moved.Broadcast()
+	s.trusted()
+}
+
+// trusted tells those who wait for a session that this one may do now.
+func (s *Session) trusted() {
 	if s.options.room != nil {
 		s.options.room()
 	}

@@ -137,7 +137,7 @@ func (f *fields) word(name string, v *uint32) {
 func (f *fields) cstring(name string, v *string, size int) {
 	switch {
 	case f.writing:
-		if len(*v) >= size || bytes.IndexByte([]byte(*v), 0) >= 0 {
+		if len(*v) >= size || !noNUL(*v) {
 			f.fail(name, "%d octets, at most %d and no NUL among them", len(*v), size-1)
 		}
 		f.b = append(append(f.b, *v...), 0)

@@ -120,7 +120,8 @@ func (s *Session) giveBack() {
 	s.trusted()
 }
 
-// trusted tells those who wait for a session that this one may do now.
+// trusted tells those who wait for any session that they may find this one fit
+// now: it has room, or has answered again.
 func (s *Session) trusted() {
 	if s.options.room != nil {
 		s.options.room()

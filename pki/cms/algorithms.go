@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"encoding/hex"
+	"fmt"
 )
 
 // Object identifiers and constants as DER writes them, tag and length
@@ -20,9 +21,12 @@ var (
 	// number that RFC 5612 keeps for documentation; docs/decisions/0003 says why.
 	oidShownText = der("060a2b0601040181fd590101")
 	versionOne   = der("020101")
+	// encapContentInfo of a detached signature: id-data, and no content.
+	noContent = der("300b06092a864886f70d010701")
 )
 
-// hash is what one digest algorithm allows.
+// hash is what one digest algorithm allows. The first in each list is the one
+// that docs/applet.md has cards write, and Assemble writes.
 type hash struct {
 	digest [][]byte // AlgorithmIdentifiers of the digest
 	ecdsa  [][]byte // and of signatures with it
@@ -54,6 +58,15 @@ var hashes = map[crypto.Hash]hash{
 }
 
 const rsaEncryption = "300d06092a864886f70d0101010500"
+
+// algorithms are what this digest allows.
+func (w *Expectation) algorithms() (hash, error) {
+	h, ok := hashes[w.Hash]
+	if !ok || len(w.Digest) != w.Hash.Size() {
+		return h, fmt.Errorf("cms: a digest of %d octets by hash %d is not expected of anybody", len(w.Digest), w.Hash)
+	}
+	return h, nil
+}
 
 // signature is what a key of this kind may have signed with.
 func (h hash) signature(key crypto.PublicKey) [][]byte {

@@ -15,15 +15,16 @@ type attribute struct {
 	name  string
 	oid   []byte // as a TLV
 	check func(p *parser, value cryptobyte.String) (problem string)
+	write func(w *Expectation, b []byte) []byte // appends the one value
 }
 
 // attributes are all that may be there, and all must be, once.
 var attributes = [...]attribute{
-	{"contentType", oidContentType, (*parser).checkContentType},
-	{"messageDigest", oidMessageDigest, (*parser).checkMessageDigest},
-	{"signingTime", oidSigningTime, (*parser).checkSigningTime},
-	{"signingCertificateV2", oidSigningCertificateV2, (*parser).checkSigningCertificate},
-	{"shownText", oidShownText, (*parser).checkShownText},
+	{"contentType", oidContentType, (*parser).checkContentType, (*Expectation).writeContentType},
+	{"messageDigest", oidMessageDigest, (*parser).checkMessageDigest, (*Expectation).writeMessageDigest},
+	{"signingTime", oidSigningTime, (*parser).checkSigningTime, (*Expectation).writeSigningTime},
+	{"signingCertificateV2", oidSigningCertificateV2, (*parser).checkSigningCertificate, (*Expectation).writeSigningCertificate},
+	{"shownText", oidShownText, (*parser).checkShownText, (*Expectation).writeShownText},
 }
 
 // attributes reads the SET OF attributes. They are in DER order, strictly, so
@@ -100,14 +101,18 @@ func checkDigest(values cryptobyte.String, want []byte) string {
 	return ""
 }
 
-// checkSigningTime wants UTCTime until 2049 and GeneralizedTime after, to the
-// second, with Z (RFC 5652 §11.3).
-func (p *parser) checkSigningTime(values cryptobyte.String) string {
-	tag, layout := asn1.UTCTime, "060102150405Z"
-	at := p.want.SigningTime.UTC()
-	if at.Year() >= 2050 {
-		tag, layout = asn1.GeneralizedTime, "20060102150405Z"
+// timeForm is UTCTime from 1950 until 2049 and GeneralizedTime before and after,
+// to the second, with Z (RFC 5652 §11.3).
+func timeForm(at time.Time) (tag asn1.Tag, layout string) {
+	if year := at.Year(); 1950 <= year && year < 2050 {
+		return asn1.UTCTime, "060102150405Z"
 	}
+	return asn1.GeneralizedTime, "20060102150405Z"
+}
+
+func (p *parser) checkSigningTime(values cryptobyte.String) string {
+	at := p.want.SigningTime.UTC()
+	tag, layout := timeForm(at)
 	var value cryptobyte.String
 	if !values.ReadASN1(&value, tag) || !values.Empty() {
 		return "is not one time"

@@ -88,9 +88,10 @@ func (n *node) walk(visit func(n *node, path []int), path ...int) {
 
 // Paths of what is signed and of what it is signed with.
 var (
-	pathSigner      = []int{1, 0, 3, 0}
-	pathSignedAttrs = append(slices.Clone(pathSigner), 3)
-	pathSignature   = append(slices.Clone(pathSigner), 5)
+	pathSigner             = []int{1, 0, 3, 0}
+	pathSignedAttrs        = append(slices.Clone(pathSigner), 3)
+	pathSignatureAlgorithm = append(slices.Clone(pathSigner), 4)
+	pathSignature          = append(slices.Clone(pathSigner), 5)
 )
 
 // sortedAttributes puts the signed attributes in DER order, as far as they have

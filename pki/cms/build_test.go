@@ -213,7 +213,10 @@ func ess(hash []byte, more ...[]byte) []byte {
 }
 
 // sign writes the attributes and signs them.
-func (d *draft) sign() {
+func (d *draft) sign() { d.signOver(d.writeAttributes()) }
+
+// writeAttributes returns what is to be signed.
+func (d *draft) writeAttributes() []byte {
 	attributes := d.more
 	for _, a := range d.attributes {
 		attributes = append(attributes, encode(a))
@@ -222,7 +225,7 @@ func (d *draft) sign() {
 		slices.SortFunc(attributes, bytes.Compare)
 	}
 	d.si.SignedAttrs = tagged(0, attributes...)
-	d.signOver(encode(set(attributes...)))
+	return encode(set(attributes...))
 }
 
 func (d *draft) signOver(message []byte) {

@@ -1,5 +1,6 @@
 // Package cms judges the PKCS#7 signatures that cards make, and completes them
-// for release (CMS, RFC 5652; CAdES baseline, EN 319 122-1).
+// for release (CMS, RFC 5652; CAdES baseline, EN 319 122-1). Of a card that
+// answers with the bare signature value, it writes first what is to be judged.
 //
 // It accepts one form, in DER, and nothing else:
 //
@@ -55,9 +56,9 @@ func Verify(der []byte, want *Expectation) error {
 	if len(der) > MaxSize {
 		return fmt.Errorf("cms: %d octets, at most %d", len(der), MaxSize)
 	}
-	h, ok := hashes[want.Hash]
-	if !ok || len(want.Digest) != want.Hash.Size() {
-		return fmt.Errorf("cms: a digest of %d octets by hash %d is not expected of anybody", len(want.Digest), want.Hash)
+	h, err := want.algorithms()
+	if err != nil {
+		return err
 	}
 	p := parser{der: der, want: want, hash: h}
 	signer, err := p.signedData()
@@ -191,15 +192,25 @@ func (p *parser) signerIdentifier(s *cryptobyte.String) error {
 }
 
 // sameInteger compares an INTEGER's content with the certificate's serial
-// number, which is positive.
+// number.
 func sameInteger(content []byte, cert *x509.Certificate) bool {
-	var buffer [32]byte
+	var buffer [maxSerial]byte
+	serial, ok := serialNumber(cert, &buffer)
+	return ok && bytes.Equal(serial, content)
+}
+
+// maxSerial is more than the 20 octets that RFC 5280 §4.1.2.2 allows.
+const maxSerial = 32
+
+// serialNumber is the INTEGER's content in the certificate, where it is
+// positive: DER has one way to write a number, so it may be written anew.
+func serialNumber(cert *x509.Certificate, buffer *[maxSerial]byte) (content []byte, ok bool) {
 	serial := cert.SerialNumber
 	n := serial.BitLen()/8 + 1 // with its leading zero bit
-	if serial.Sign() <= 0 || n > len(buffer) || len(content) != n {
-		return false
+	if serial.Sign() <= 0 || n > len(buffer) {
+		return nil, false
 	}
-	return bytes.Equal(serial.FillBytes(buffer[:n]), content)
+	return serial.FillBytes(buffer[:n]), true
 }
 
 // oneOf reads an AlgorithmIdentifier that must be, octet for octet, one of

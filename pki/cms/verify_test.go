@@ -40,7 +40,7 @@ func samples(t testing.TB, authority *pki.Authority) (list []sample) {
 					d.si.DigestAlgorithm.Parameters = parameters
 					d.si.SignatureAlgorithm = algorithm
 					d.sign()
-					name := fmt.Sprintf("%s/%s/parameters %x/%v", keyName(key), hashName, parameters.FullBytes, algorithm.Algorithm)
+					name := fmt.Sprintf("%s/%s/parameters %d/%v", keyName(key), hashName, parameters.Tag, algorithm.Algorithm)
 					list = append(list, sample{name, d.bytes(), want})
 				}
 			}

@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"crypto"
 	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
@@ -12,103 +13,111 @@ import (
 	"imza/simcard/toolkit"
 )
 
-// signer is the signing applet's session: the challenge on the screen, if any.
-type signer struct {
-	active    bool
-	challenge applet.Challenge
-	from      sms.Address // who asked, and gets the answer
-	counter   uint64      // of the packet that asked
+// pending is what the signing applet has on the screen, if it is active.
+type pending struct {
+	active bool
+	applet.Challenge
+	from    sms.Address // who asked, and gets the answer
+	counter uint64      // of the packet that asked
 }
 
-// words are the applet's own, by language.
-type words struct{ code, pin, wrong string }
-
-var wordsOf = map[applet.Language]words{
-	applet.Azerbaijani: {"Kod", "PIN2 daxil edin", "PIN2 səhvdir. Qalan cəhd: %d"},
-	applet.English:     {"Code", "Enter PIN2", "Wrong PIN2. Tries left: %d"},
-	applet.Russian:     {"Код", "Введите PIN2", "Неверный PIN2. Осталось попыток: %d"},
+// pin is the PIN that a challenge's operation is under.
+func (s *SIM) pin(o applet.Operation) *PIN {
+	if o == applet.Authenticate {
+		return &s.profile.PIN1
+	}
+	return &s.profile.PIN2
 }
 
 // challenge takes the data of a packet whose checksum held and whose counter
 // rose.
 func (s *SIM) challenge(from sms.Address, counter uint64, data []byte) {
-	asked := signer{active: true, from: from, counter: counter}
 	c, err := applet.ParseChallenge(data)
-	asked.challenge = c
+	asked := pending{true, c, from, counter}
+	key := s.profile.key(c.Key)
+	t := &s.toolkit
 	switch {
-	case err != nil:
-		s.answer(asked, applet.NotUnderstood, nil)
-	case s.applet.active:
-		s.answer(asked, applet.Busy, nil)
-	case c.Operation != applet.Sign: // signing under PIN1 is not on this card yet
-		s.answer(asked, applet.NotUnderstood, nil)
-	case s.profile.key(c.Key) == nil || s.profile.key(c.Key).Issuer == nil:
-		s.answer(asked, applet.KeyUnknown, nil)
-	case s.profile.PIN2.Tries <= 0:
-		s.answer(asked, applet.PINBlocked, nil)
+	case err != nil || c.Short && s.profile.FullOnly:
+		s.answerTo(asked, applet.NotUnderstood, nil)
+	case t.asked.active || t.menu != nil:
+		s.answerTo(asked, applet.Busy, nil)
+	case key == nil || len(key.Certificate) == 0 || key.operation() != c.Operation:
+		s.answerTo(asked, applet.KeyUnknown, nil)
+	case s.pin(c.Operation).Tries <= 0:
+		s.answerTo(asked, applet.PINBlocked, nil)
+	case !t.terminal.Has(toolkit.CanDisplayText) || !t.terminal.Has(toolkit.CanGetInput):
+		s.answerTo(asked, applet.TerminalFailed, nil)
 	default:
-		s.applet = asked
-		w := wordsOf[c.Language]
-		s.show(c.Text + "\n" + w.code + ": " + applet.VerificationCode(c.Digest))
+		t.asked = asked
+		s.show(c.Text + "\n" + wordsOf[c.Language].code + ": " + applet.VerificationCode(c.Digest))
 	}
 }
 
 // show displays a text until the person clears it.
 func (s *SIM) show(text string) {
-	alphabet, octets, err := sms.EncodeText(text)
-	if err != nil {
+	if err := s.proposeText(toolkit.Command{Type: toolkit.DisplayText, Qualifier: toolkit.DisplayUserClears | toolkit.DisplayHighPriority}, text); err != nil {
 		s.end(applet.NotUnderstood, nil)
-		return
 	}
-	s.propose(toolkit.Command{Type: toolkit.DisplayText, Qualifier: toolkit.DisplayUserClears | toolkit.DisplayHighPriority,
-		Text: toolkit.Text{Coding: byte(alphabet), Octets: octets}})
 }
 
 // ask asks for the PIN, digits hidden.
 func (s *SIM) ask(text string) {
+	if err := s.proposeText(toolkit.Command{Type: toolkit.GetInput, Qualifier: toolkit.InputHidden, MinInput: minPIN, MaxInput: simcard.PINLen}, text); err != nil {
+		s.end(applet.NotUnderstood, nil)
+	}
+}
+
+const minPIN = 4 // digits
+
+func (s *SIM) proposeText(c toolkit.Command, text string) error {
 	alphabet, octets, err := sms.EncodeText(text)
 	if err != nil {
-		s.end(applet.NotUnderstood, nil)
-		return
+		return err
 	}
-	s.propose(toolkit.Command{Type: toolkit.GetInput, Qualifier: toolkit.InputHidden, MinInput: 4, MaxInput: pinLen,
-		Text: toolkit.Text{Coding: byte(alphabet), Octets: octets}})
+	c.Text = toolkit.Text{Coding: byte(alphabet), Octets: octets}
+	return s.propose(c)
 }
 
 // responded goes on after the terminal has carried out a command.
-func (s *SIM) responded(c toolkit.Command, r toolkit.Response) {
-	if c.Type == toolkit.SendShortMessage || !s.applet.active {
-		return // an answer that did not get out is not sent again: the gateway waits for its deadline
-	}
-	w := wordsOf[s.applet.challenge.Language]
+func (s *SIM) responded(r toolkit.Response) {
+	asked := &s.toolkit.asked
 	switch r.Result {
 	case toolkit.SessionEnded, toolkit.Backward, toolkit.UserRefused:
 		s.end(applet.CancelledByUser, nil)
 		return
 	case toolkit.NoUserResponse:
-		s.applet = signer{} // nobody is there: the deadline says so, without a message
+		*asked = pending{} // nobody is there: the deadline says so, without a message
 		return
 	}
+	digits, typed := digitsOf(r)
 	switch {
 	case !r.Result.OK():
 		s.end(applet.TerminalFailed, nil)
-	case c.Type == toolkit.DisplayText:
-		s.ask(w.pin)
-	case r.Text == nil:
+	case r.Type == toolkit.DisplayText:
+		s.ask(wordsOf[asked.Language].pin(asked.Operation))
+	case !typed: // no PIN, whatever it is: it costs no try
 		s.end(applet.TerminalFailed, nil)
 	default:
-		s.typed(w, *r.Text)
+		s.typed(digits)
 	}
 }
 
-// typed takes what the person typed as PIN2.
-func (s *SIM) typed(w words, text toolkit.Text) {
-	digits, err := sms.DecodeText(sms.Alphabet(text.Coding), text.Octets)
-	if err != nil || len(digits) > pinLen {
-		s.end(applet.TerminalFailed, nil)
-		return
+// digitsOf is what was typed, if it may be a PIN.
+func digitsOf(r toolkit.Response) (string, bool) {
+	if r.Text == nil {
+		return "", false
 	}
-	sw := s.try(&s.profile.PIN2, padPIN(digits), pinTries)
+	text, err := sms.DecodeText(sms.Alphabet(r.Text.Coding), r.Text.Octets)
+	if err != nil || len(text) > simcard.PINLen {
+		return "", false
+	}
+	return pinDigits(simcard.PadPIN(text))
+}
+
+// typed takes what the person typed as the PIN.
+func (s *SIM) typed(digits string) {
+	asked := &s.toolkit.asked
+	sw := s.try(s.pin(asked.Operation), simcard.PadPIN(digits), pinTries)
 	left, wrong := sw.Tries()
 	switch {
 	case sw == simcard.SWOK:
@@ -116,30 +125,33 @@ func (s *SIM) typed(w words, text toolkit.Text) {
 	case sw == simcard.SWPINBlocked:
 		s.end(applet.PINBlocked, nil)
 	case wrong:
-		s.ask(fmt.Sprintf(w.wrong, left))
-	default:
-		s.end(applet.TerminalFailed, nil)
+		s.ask(wordsOf[asked.Language].wrong(asked.Operation, left))
+	default: // the card's memory fails, and nothing may rest on what it says
+		*asked = pending{}
 	}
 }
 
 // sign signs what was shown; the PIN was right.
 func (s *SIM) sign() {
-	c := s.applet.challenge
-	what := toSign{hash: c.Algorithm.Hash(), digest: c.Digest, time: c.Time, shownText: sha256.Sum256([]byte(c.Text))}
+	c := &s.toolkit.asked
 	key := s.profile.key(c.Key)
-	signer, err := key.private()
-	switch s.profile.Fault {
-	case ForeignKey:
-		signer, err = NewP256()
-	case AnotherDigest:
-		what.digest = make([]byte, len(c.Digest))
-		rand.Read(what.digest)
-	}
+	what := toSign{hash: c.Algorithm.Hash(), digest: c.Digest, time: c.Time, shownText: sha256.Sum256([]byte(c.Text))}
+	signer, err := s.signer(key, &what)
 	if err != nil {
 		s.end(applet.KeyUnknown, nil)
 		return
 	}
-	signature, err := signedData(key, signer, what)
+	attributes, value, err := what.sign(key, signer)
+	if err != nil {
+		s.end(applet.KeyUnknown, nil)
+		return
+	}
+	signature := value
+	if c.Short {
+		signature, err = plain(signer.Public(), value)
+	} else {
+		signature = what.signedData(key, signer.Public(), attributes, value)
+	}
 	if err != nil {
 		s.end(applet.KeyUnknown, nil)
 		return
@@ -147,35 +159,80 @@ func (s *SIM) sign() {
 	s.end(applet.Signed, signature)
 }
 
-// end answers the challenge on the screen.
-func (s *SIM) end(result applet.Result, signature []byte) {
-	asked := s.applet
-	s.applet = signer{}
-	s.answer(asked, result, signature)
+// signer is the key's private half, or what a fault has in its place.
+func (s *SIM) signer(key *Key, what *toSign) (crypto.Signer, error) {
+	switch s.profile.Fault {
+	case ForeignKey:
+		return NewKey(applet.P256)
+	case AnotherDigest:
+		what.digest = make([]byte, len(what.digest))
+		rand.Read(what.digest)
+	}
+	return key.signer, nil
 }
 
-// answer sends an answer: a secured response packet, in as many messages as it
-// needs.
-func (s *SIM) answer(to signer, result applet.Result, signature []byte) {
-	a := applet.Answer{Reference: to.challenge.Reference, Result: result, Signature: signature}
-	packet, err := s.channel.SealResponse(ota.Response{Counter: to.counter, Status: ota.StatusOK, Data: a.Append(nil)})
-	if err != nil {
-		return
+// end answers the challenge on the screen.
+func (s *SIM) end(result applet.Result, signature []byte) {
+	asked := s.toolkit.asked
+	s.toolkit.asked = pending{}
+	s.answerTo(asked, result, signature)
+}
+
+// answerTo answers a challenge.
+func (s *SIM) answerTo(to pending, result applet.Result, signature []byte) {
+	a := applet.Answer{Short: to.Short, Reference: to.Reference, Result: result, Signature: signature}
+	data := a.Append(make([]byte, 0, 12+len(signature)))
+	text := ""
+	if w, known := wordsOf[to.Language]; known && result != applet.Busy {
+		text = w.result(to.Operation, result)
 	}
-	s.profile.Reference++
-	if s.save(s.profile) != nil {
-		return
+	s.respondTo(to.from, ota.Response{Counter: to.counter, Status: ota.StatusOK, Data: data}, text)
+}
+
+// words are the applet's own in one language.
+type words struct {
+	code                      string
+	enter, wrongPIN           string // of a PIN's name; and the tries left
+	signed, authenticated     string
+	cancelled, blocked, fails string
+	menu                      menuWords
+}
+
+// nameOf is the name of the PIN for an operation, the same in all languages.
+func nameOf(o applet.Operation) string {
+	if o == applet.Authenticate {
+		return "PIN1"
 	}
-	parts, err := sms.Segment(sms.ResponsePacket, packet, s.profile.Reference)
-	if err != nil {
-		return
-	}
-	for i, ud := range parts {
-		submit := sms.Submit{Reference: byte(i), Destination: to.from, PID: sms.PIDDataDownload, DCS: sms.DCSClass2Binary, UDHI: true, UserData: ud}
-		tpdu, err := submit.Append(nil)
-		if err != nil {
-			return
+	return "PIN2"
+}
+
+func (w *words) pin(o applet.Operation) string { return fmt.Sprintf(w.enter, nameOf(o)) }
+
+func (w *words) wrong(o applet.Operation, left int) string {
+	return fmt.Sprintf(w.wrongPIN, nameOf(o), left)
+}
+
+// result is what the handset shows while the answer leaves.
+func (w *words) result(o applet.Operation, r applet.Result) string {
+	switch r {
+	case applet.Signed:
+		if o == applet.Authenticate {
+			return w.authenticated
 		}
-		s.propose(toolkit.Command{Type: toolkit.SendShortMessage, TPDU: tpdu})
+		return w.signed
+	case applet.CancelledByUser:
+		return w.cancelled
+	case applet.PINBlocked:
+		return fmt.Sprintf(w.blocked, nameOf(o))
 	}
+	return w.fails
+}
+
+var wordsOf = map[applet.Language]*words{
+	applet.Azerbaijani: {code: "Kod", enter: "%s daxil edin", wrongPIN: "%s səhvdir. Qalan cəhd: %d",
+		signed: "İmzalandı", authenticated: "Təsdiqləndi", cancelled: "İmtina edildi", blocked: "%s bloklanıb", fails: "Alınmadı", menu: azerbaijaniMenu},
+	applet.English: {code: "Code", enter: "Enter %s", wrongPIN: "Wrong %s. Tries left: %d",
+		signed: "Signed", authenticated: "Authenticated", cancelled: "Refused", blocked: "%s is blocked", fails: "Failed", menu: englishMenu},
+	applet.Russian: {code: "Код", enter: "Введите %s", wrongPIN: "Неверный %s. Осталось попыток: %d",
+		signed: "Подписано", authenticated: "Подтверждено", cancelled: "Отклонено", blocked: "%s заблокирован", fails: "Не удалось", menu: russianMenu},
 }

@@ -57,6 +57,27 @@ func silent(t testing.TB, c *card, packet []byte, what string) {
 	}
 }
 
+// refuses fails the test unless the card answers a packet with a status and
+// nothing else.
+func refuses(t testing.TB, c *card, packet []byte, counter uint64, want ota.Status) {
+	t.Helper()
+	last := c.profile.Counter
+	x := &terminal{TB: t, card: c}
+	x.bring(segment(t, packet))
+	m, whole := x.message(x.want(toolkit.SendShortMessage), new(sms.Reassembler))
+	if !whole {
+		t.Fatal("a refusal takes more than one message")
+	}
+	r, err := c.channel.OpenResponse(m.Payload)
+	if err != nil || r.Status != want || r.Counter != counter || len(r.Data) != 0 {
+		t.Errorf("refused with %+v, %v; want status %02x", r, err, byte(want))
+	}
+	x.idle()
+	if c.profile.Counter != last {
+		t.Error("the refused packet's counter counts")
+	}
+}
+
 // quiet is silent for one TPDU, as far as the answer tells.
 func quiet(t testing.TB, c *card, tpdu []byte, what string) {
 	t.Helper()
@@ -84,7 +105,11 @@ func TestOtherSecurityLevelsAreNotAnswered(t *testing.T) {
 			for _, kid := range []byte{0x12, 0x11, 0x15} { // also those of redundancy checks
 				for name, keys := range map[string]ota.Keys{"the card's keys": testKeys, "other keys": otherKeys, "keys of zeros": {KIc: make([]byte, 16), KID: make([]byte, 16)}} {
 					security := ota.Security{SPI: ota.SPI{byte(spi1), spi2}, KIc: 0x12, KID: kid}
-					if security == ota.Signing && name == "the card's keys" {
+					if name == "the card's keys" && spi1&0x07 == 0x06 && kid == 0x12 {
+						// Ciphered and checksummed as agreed by who holds the keys.
+						if security != ota.Signing {
+							refuses(t, c, sealed(t, applet.TAR, security, keys, next), next, ota.StatusInsufficientSecurity)
+						}
 						continue
 					}
 					silent(t, c, sealed(t, applet.TAR, security, keys, next), fmt.Sprintf("level %s with %s", security, name))
@@ -180,7 +205,9 @@ func TestForgedPacketsAreNotAnswered(t *testing.T) {
 	x.want(toolkit.DisplayText)
 }
 
-func TestReplayedAndOldPacketsAreNotAnswered(t *testing.T) {
+// A packet that comes again, or out of its time, is of who held the keys: it is
+// refused with a status, and nothing is shown (TS 102 225 §5.2).
+func TestReplayedAndOldPacketsAreRefused(t *testing.T) {
 	c := newCard(t, nil)
 	x := &terminal{TB: t, card: c}
 	asked := challenge()
@@ -189,30 +216,50 @@ func TestReplayedAndOldPacketsAreNotAnswered(t *testing.T) {
 	if a := x.answer(c); a.Result != applet.Signed {
 		t.Fatalf("%s", a.Result)
 	}
-	saves := c.saves
-	for range 3 {
-		for _, ud := range first {
-			quiet(t, c, deliver(t, ud), "a replay")
-		}
+	saves, last := c.saves, c.counter
+	for _, counter := range []uint64{0, 1, last - 1, last, last, last} {
+		refuses(t, c, sealed(t, applet.TAR, ota.Signing, testKeys, counter), counter, ota.StatusCounterLow)
 	}
+	refuses(t, c, sealed(t, applet.TAR, ota.Signing, testKeys, ota.MaxCounter), ota.MaxCounter, ota.StatusCounterBlocked)
 	if c.saves != saves {
 		t.Error("a replay stored something")
 	}
-	last := c.counter
-	for _, counter := range []uint64{0, 1, last - 1, last, ota.MaxCounter} {
-		silent(t, c, sealed(t, applet.TAR, ota.Signing, testKeys, counter), fmt.Sprintf("counter %d after %d", counter, last))
-	}
 	// After the power was off, too.
 	c.powerOn(t, parse(t, c.stored[len(c.stored)-1]))
-	silent(t, c, sealed(t, applet.TAR, ota.Signing, testKeys, last), "a replay after the power was off")
+	refuses(t, c, sealed(t, applet.TAR, ota.Signing, testKeys, last), last, ota.StatusCounterLow)
 	x.card = c
 	x.signs(c)
 	// The counter's end: the last value but one is taken, then the card is
 	// closed for good (TS 102 225 §5.1.3.2).
 	c.counter = ota.MaxCounter - 2
 	x.signs(c)
-	for _, counter := range []uint64{0, 1, last + 1, ota.MaxCounter - 1, ota.MaxCounter} {
-		silent(t, c, sealed(t, applet.TAR, ota.Signing, testKeys, counter), fmt.Sprintf("counter %d after the last", counter))
+	for _, counter := range []uint64{0, 1, last + 1, ota.MaxCounter - 1} {
+		refuses(t, c, sealed(t, applet.TAR, ota.Signing, testKeys, counter), counter, ota.StatusCounterLow)
+	}
+	refuses(t, c, sealed(t, applet.TAR, ota.Signing, testKeys, ota.MaxCounter), ota.MaxCounter, ota.StatusCounterBlocked)
+}
+
+// Whoever brings an old packet again and again does not make the card send one
+// message after another: while one waits to leave, there is no second.
+func TestReplaysDoNotPileUp(t *testing.T) {
+	c := newCard(t, nil)
+	x := &terminal{TB: t, card: c}
+	x.signs(c)
+	replay := segment(t, sealed(t, applet.TAR, ota.Signing, testKeys, c.counter))
+	for range 100 {
+		x.bring(replay)
+	}
+	x.message(x.want(toolkit.SendShortMessage), new(sms.Reassembler))
+	x.idle()
+	// Nor do they drive a challenge off the screen.
+	x.bring(c.segments(t, challenge()))
+	display := x.want(toolkit.DisplayText)
+	x.bring(replay)
+	x.respond(display.Respond(toolkit.Done))
+	x.message(x.want(toolkit.SendShortMessage), new(sms.Reassembler))
+	x.respond(typed(x.want(toolkit.GetInput), testPIN2))
+	if a := x.answer(c); a.Result != applet.Signed {
+		t.Errorf("%s", a.Result)
 	}
 }
 

@@ -17,9 +17,11 @@ import (
 	"testing"
 	"time"
 
+	"imza/simcard"
 	"imza/simcard/applet"
 	"imza/simcard/ota"
 	"imza/simcard/sms"
+	"imza/simcard/toolkit"
 )
 
 // What opens the test's cards.
@@ -93,7 +95,7 @@ var testP384 = sync.OnceValue(func() crypto.Signer {
 
 // testP256 is shared by the cards of tests that look at no signature's key.
 var testP256 = sync.OnceValue(func() crypto.Signer {
-	key, err := NewP256()
+	key, err := NewKey(applet.P256)
 	if err != nil {
 		panic(err)
 	}
@@ -120,12 +122,11 @@ func newCard(t testing.TB, private crypto.Signer) *card {
 		private = testP256()
 	}
 	c := &card{profile: NewProfile(iccid(t, cardNumber), testKeys, testPIN1, testPIN2, testPUK), counter: 1000}
-	public, err := c.profile.AddKey(1, private)
-	if err != nil {
+	if err := c.profile.AddKey(1, applet.Sign, private); err != nil {
 		t.Fatal(err)
 	}
-	c.cert = issue(public)
-	if err := c.profile.SetCertificate(1, c.cert); err != nil {
+	c.cert = issue(private.Public())
+	if err := c.profile.SetCertificate(1, c.cert.Raw); err != nil {
 		t.Fatal(err)
 	}
 	c.powerOn(t, c.profile)
@@ -142,6 +143,30 @@ func (c *card) powerOn(t testing.TB, p *Profile) {
 	}
 	if c.channel, err = ota.NewChannel(applet.TAR, ota.Signing, p.OTA); err != nil {
 		t.Fatal(err)
+	}
+	c.boot(t)
+}
+
+// noMenu is a terminal that does all that a signature takes, and has no menu for
+// the card's entries.
+var noMenu = toolkit.Profile{0xFF, 0xFF, 0xFF, 0x03}
+
+// boot is what a terminal says first to a card, and what these tests need for
+// its PINs: the signing applet is selected.
+func (c *card) boot(t testing.TB) {
+	t.Helper()
+	boot(t, c.SIM)
+}
+
+func boot(t testing.TB, sim simcard.Card) {
+	t.Helper()
+	for _, command := range []simcard.Command{
+		{CLA: 0x80, INS: simcard.TerminalProfile, Data: noMenu},
+		simcard.Select(simcard.Signer),
+	} {
+		if r, err := simcard.Do(sim, command); err != nil || r.SW != simcard.SWOK {
+			t.Fatalf("INS %02X: %s %v", command.INS, r.SW, err)
+		}
 	}
 }
 

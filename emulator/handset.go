@@ -2,6 +2,7 @@ package emulator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -13,39 +14,115 @@ import (
 
 // Handset is a telephone: it hands what the network brings to its card, carries
 // out what the card wants, and shows prompts to its person. The card may be
-// any simcard.Card.
+// any simcard.Card: a software SIM, or one in a reader.
 type Handset struct {
 	Card   simcard.Card
 	Person Person
 	// Send gives an SMS-SUBMIT TPDU to the network.
 	Send func(tpdu []byte) error
+	// Lost, if set, is told when the card no longer answers.
+	Lost func(error)
 	Log  *slog.Logger
 
+	bus     sync.Mutex // a command, its GET RESPONSE included, is not interrupted
 	session sync.Mutex // one proactive session at a time
 	power   sync.Mutex // over ctx: no session begins once SwitchOff waits for them to end
 	ctx     context.Context
 	cancel  context.CancelFunc
 	running sync.WaitGroup
+
+	menuMu sync.Mutex
+	menu   Menu
 }
 
-// SwitchOn resets nothing: it tells the card what the terminal can do, as every
-// terminal does first (TS 102 223 §5.2).
+// Menu is what the card put into the handset's menu (SET UP MENU).
+type Menu struct {
+	Title string
+	Items []Item
+}
+
+// ErrBusy says that the card's toolkit cannot take more now; what was to be
+// delivered may be tried again.
+var ErrBusy = errors.New("emulator: the card's toolkit is busy")
+
+// Insert puts a card into the handset, which is switched off.
+func (h *Handset) Insert(card simcard.Card) {
+	h.bus.Lock()
+	defer h.bus.Unlock()
+	h.Card = card
+}
+
+// connect gives the handset its network.
+func (h *Handset) connect(send func(tpdu []byte) error) {
+	h.bus.Lock()
+	defer h.bus.Unlock()
+	h.Send = send
+}
+
+// send gives a TPDU to the network, if there is one.
+func (h *Handset) send(tpdu []byte) error {
+	h.bus.Lock()
+	send := h.Send
+	h.bus.Unlock()
+	if send == nil {
+		return errors.New("emulator: no network")
+	}
+	return send(tpdu)
+}
+
+// SwitchOn tells the card what the terminal can do, as every terminal does
+// first (TS 102 223 §5.2), and has the person unlock the telephone if its own
+// PIN is asked for. The card must have been reset.
 func (h *Handset) SwitchOn() error {
 	h.power.Lock()
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.power.Unlock()
-	// SMS-PP download, DISPLAY TEXT, GET INPUT and SEND SHORT MESSAGE are
-	// among the facilities; the rest is not looked at by our card.
-	profile := simcard.Command{CLA: 0x80, INS: 0x10, Data: []byte{0xFF, 0xFF, 0xFF, 0xFF, 0x7F}}
-	r, err := simcard.Do(h.Card, profile)
+	h.setMenu(Menu{})
+	r, err := h.do(simcard.Command{CLA: 0x80, INS: simcard.TerminalProfile, Data: toolkit.SigningTerminal()})
 	if err != nil {
 		return err
 	}
-	if _, proactive := r.SW.Proactive(); r.SW != simcard.SWOK && !proactive {
+	if !r.SW.OK() {
 		return fmt.Errorf("emulator: TERMINAL PROFILE: %s", r.SW)
+	}
+	if err := h.unlock(); err != nil {
+		return err
 	}
 	h.proceed(r.SW)
 	return nil
+}
+
+// unlock has the person type the telephone's PIN, if the card's USIM asks for
+// one (TS 31.101 §9.5).
+func (h *Handset) unlock() error {
+	r, err := h.do(simcard.Select(simcard.USIM))
+	if err != nil || !r.SW.OK() {
+		return err // a card without USIM locks nothing
+	}
+	fcp, err := simcard.ParseFCP(r.Data)
+	if err != nil || !fcp.Asks(simcard.PINTelephone) {
+		return nil // nor does one that does not say so
+	}
+	text := "PIN"
+	for h.ctx.Err() == nil {
+		reply := h.Person.Prompt(h.ctx, Prompt{Kind: Ask, Text: text, Hidden: true, Digits: true, Min: 4, Max: simcard.PINLen})
+		if reply.Result != toolkit.Done {
+			return errors.New("emulator: the telephone stays locked: its PIN was not typed")
+		}
+		r, err := h.do(simcard.Command{INS: simcard.Verify, P2: simcard.PINTelephone, Data: simcard.PadPIN(reply.Typed)})
+		if err != nil {
+			return err
+		}
+		left, wrong := r.SW.Tries()
+		switch {
+		case r.SW.OK():
+			return nil
+		case !wrong:
+			return fmt.Errorf("emulator: the telephone stays locked: %s", r.SW)
+		}
+		text = fmt.Sprintf("PIN (%d)", left)
+	}
+	return h.ctx.Err()
 }
 
 // SwitchOff ends whatever is on the screen.
@@ -56,7 +133,24 @@ func (h *Handset) SwitchOff() {
 	}
 	h.power.Unlock()
 	h.running.Wait()
+	h.setMenu(Menu{})
 }
+
+// do has the card carry out a command.
+func (h *Handset) do(c simcard.Command) (simcard.Response, error) {
+	h.bus.Lock()
+	r, err := simcard.Response{}, errNoCard
+	if h.Card != nil {
+		r, err = simcard.Do(h.Card, c)
+	}
+	h.bus.Unlock()
+	if err != nil && h.Lost != nil {
+		h.Lost(err)
+	}
+	return r, err
+}
+
+var errNoCard = errors.New("emulator: no card is in the handset")
 
 // Deliver takes an SMS-DELIVER TPDU from the network. Data download goes to the
 // card (TS 31.111 §7.1.1.1); everything else would be for the screen, and is
@@ -69,12 +163,35 @@ func (h *Handset) Deliver(tpdu []byte) error {
 	if d.PID != sms.PIDDataDownload || !class2(d.DCS) {
 		return nil
 	}
-	r, err := simcard.Do(h.Card, simcard.Command{CLA: 0x80, INS: 0xC2, Data: toolkit.SMSDownload(nil, tpdu)})
-	if err != nil {
+	return h.envelope(toolkit.SMSDownload(nil, tpdu))
+}
+
+// Menu is what the card has in the handset's menu now.
+func (h *Handset) Menu() Menu {
+	h.menuMu.Lock()
+	defer h.menuMu.Unlock()
+	return h.menu
+}
+
+func (h *Handset) setMenu(m Menu) {
+	h.menuMu.Lock()
+	defer h.menuMu.Unlock()
+	h.menu = m
+}
+
+// Select tells the card that the person chose an item of its menu.
+func (h *Handset) Select(item byte) error {
+	return h.envelope(toolkit.MenuSelection(nil, item))
+}
+
+func (h *Handset) envelope(data []byte) error {
+	r, err := h.do(simcard.Command{CLA: 0x80, INS: simcard.Envelope, Data: data})
+	switch {
+	case err != nil:
 		return err
-	}
-	_, proactive := r.SW.Proactive()
-	if r.SW != simcard.SWOK && !proactive {
+	case r.SW == simcard.SWToolkitBusy:
+		return ErrBusy
+	case !r.SW.OK():
 		return fmt.Errorf("emulator: ENVELOPE: %s", r.SW)
 	}
 	h.proceed(r.SW)
@@ -103,40 +220,30 @@ func (h *Handset) proceed(sw simcard.SW) {
 
 // serve fetches and carries out proactive commands until the card has none.
 func (h *Handset) serve(sw simcard.SW) error {
-	wrong := 0 // PINs in this session that were not the right one
-	asked := false
 	for h.ctx.Err() == nil {
 		n, proactive := sw.Proactive()
 		if !proactive {
 			return nil
 		}
-		r, err := simcard.Do(h.Card, simcard.Command{CLA: 0x80, INS: 0x12, Le: n})
+		r, err := h.do(simcard.Command{CLA: 0x80, INS: simcard.Fetch, Le: n})
 		if err != nil {
 			return err
 		}
 		if r.SW == simcard.SWConditions {
 			return nil // another session has served it
 		}
-		if r.SW != simcard.SWOK {
+		if !r.SW.OK() {
 			return fmt.Errorf("emulator: FETCH: %s", r.SW)
 		}
 		c, err := toolkit.ParseCommand(r.Data)
 		if err != nil {
 			return err
 		}
-		switch {
-		case c.Type == toolkit.DisplayText: // a session begins
-			asked, wrong = false, 0
-		case c.Type == toolkit.GetInput && asked: // it asks again
-			wrong++
-		case c.Type == toolkit.GetInput:
-			asked = true
-		}
-		response := h.carryOut(&c, wrong)
+		response := h.carryOut(&c)
 		if h.ctx.Err() != nil {
 			return nil
 		}
-		r, err = simcard.Do(h.Card, simcard.Command{CLA: 0x80, INS: 0x14, Data: response.Append(nil)})
+		r, err = h.do(simcard.Command{CLA: 0x80, INS: simcard.TerminalResponse, Data: response.Append(nil)})
 		if err != nil {
 			return err
 		}
@@ -146,29 +253,121 @@ func (h *Handset) serve(sw simcard.SW) error {
 }
 
 // carryOut does what a proactive command asks for.
-func (h *Handset) carryOut(c *toolkit.Command, wrong int) toolkit.Response {
+func (h *Handset) carryOut(c *toolkit.Command) toolkit.Response {
 	switch c.Type {
-	case toolkit.DisplayText, toolkit.GetInput:
-		if _, err := sms.DecodeText(sms.Alphabet(c.Text.Coding), c.Text.Octets); err != nil {
+	case toolkit.DisplayText, toolkit.GetInput, toolkit.SelectItem:
+		p, err := promptOf(c)
+		if err != nil {
 			return c.Respond(toolkit.NotUnderstood)
 		}
-		done, digits := h.Person.look(h.ctx, c.Type == toolkit.GetInput, wrong)
-		switch done {
-		case cancel:
-			return c.Respond(toolkit.SessionEnded)
-		case nothing:
-			return c.Respond(toolkit.NoUserResponse)
+		if c.Type == toolkit.DisplayText && c.Qualifier&toolkit.DisplayUserClears == 0 {
+			h.Person.Note(p.Text)
+			return c.Respond(toolkit.Done)
 		}
-		r := c.Respond(toolkit.Done)
-		if c.Type == toolkit.GetInput {
-			r.Text = &toolkit.Text{Coding: byte(sms.GSM8), Octets: []byte(digits)}
+		return answer(c, h.ask(p))
+	case toolkit.SetUpMenu:
+		title, items, err := menuOf(c)
+		if err != nil {
+			return c.Respond(toolkit.NotUnderstood)
 		}
-		return r
+		h.setMenu(Menu{title, items})
+		return c.Respond(toolkit.Done)
 	case toolkit.SendShortMessage:
-		if err := h.Send(c.TPDU); err != nil {
+		if text, err := sms.DecodeAlpha(c.Alpha); err == nil && text != "" {
+			h.Person.Note(text)
+		}
+		if err := h.send(c.TPDU); err != nil {
 			return c.Respond(toolkit.SMSError)
 		}
 		return c.Respond(toolkit.Done)
 	}
 	return c.Respond(toolkit.BeyondCapabilities)
+}
+
+// patience is how often a handset shows a prompt again whose reply was not one
+// of those that it allows.
+const patience = 20
+
+// ask shows a prompt until the person replies with what it allows: a terminal
+// does not let others through to the card (TS 102 223 §6.4.3).
+func (h *Handset) ask(p Prompt) Reply {
+	for range patience {
+		reply := h.Person.Prompt(h.ctx, p)
+		if reply.Result != toolkit.Done || h.ctx.Err() != nil || p.allows(reply) {
+			return reply
+		}
+	}
+	return Reply{Result: toolkit.NoUserResponse}
+}
+
+func (p *Prompt) allows(r Reply) bool {
+	switch p.Kind {
+	case Ask:
+		n := 0
+		for _, c := range r.Typed {
+			if n++; p.Digits && (c < '0' || c > '9') {
+				return false
+			}
+		}
+		return n >= p.Min && n <= p.Max
+	case Choose:
+		for _, item := range p.Items {
+			if item.ID == r.Chosen {
+				return true
+			}
+		}
+		return false
+	}
+	return true
+}
+
+func promptOf(c *toolkit.Command) (p Prompt, err error) {
+	if c.Type == toolkit.SelectItem {
+		p.Kind = Choose
+		p.Text, p.Items, err = menuOf(c)
+		return p, err
+	}
+	if p.Text, err = sms.DecodeText(sms.Alphabet(c.Text.Coding), c.Text.Octets); err != nil {
+		return p, err
+	}
+	p.Kind = Show
+	if c.Type == toolkit.GetInput {
+		p.Kind = Ask
+		p.Hidden, p.Digits = c.Qualifier&toolkit.InputHidden != 0, c.Qualifier&toolkit.InputAnything == 0
+		p.Min, p.Max = int(c.MinInput), int(c.MaxInput)
+	}
+	return p, nil
+}
+
+func menuOf(c *toolkit.Command) (title string, items []Item, err error) {
+	if title, err = sms.DecodeAlpha(c.Alpha); err != nil {
+		return "", nil, err
+	}
+	for _, i := range c.Items {
+		text, err := sms.DecodeAlpha(i.Text)
+		if err != nil {
+			return "", nil, err
+		}
+		items = append(items, Item{i.ID, text})
+	}
+	return title, items, nil
+}
+
+// answer is the terminal's response with a person's reply.
+func answer(c *toolkit.Command, reply Reply) toolkit.Response {
+	r := c.Respond(reply.Result)
+	if reply.Result != toolkit.Done {
+		return r
+	}
+	switch c.Type {
+	case toolkit.GetInput:
+		alphabet, octets, err := sms.EncodeText(reply.Typed)
+		if err != nil {
+			return c.Respond(toolkit.NotUnderstood)
+		}
+		r.Text = &toolkit.Text{Coding: byte(alphabet), Octets: octets}
+	case toolkit.SelectItem:
+		r.Item = reply.Chosen
+	}
+	return r
 }

@@ -89,7 +89,7 @@ func TestPeopleDoAsTheyDo(t *testing.T) {
 		t.Run(string(behaviour), func(t *testing.T) {
 			c := newCard(t, nil)
 			thoughts := 0
-			h, sent := newHandset(t, c, Person{PIN2: testPIN2, Behaviour: behaviour, Think: func(context.Context) { thoughts++ }})
+			h, sent := newHandset(t, c, &Actor{PIN1: testPIN1, PIN2: testPIN2, Behaviour: behaviour, Think: func(context.Context) { thoughts++ }})
 			for range 2 { // the second time as the first
 				asked := long()
 				give(t, h, c.segments(t, asked))
@@ -109,13 +109,13 @@ func TestPeopleDoAsTheyDo(t *testing.T) {
 
 func TestAbsentPersonLeavesTheCardFree(t *testing.T) {
 	c := newCard(t, nil)
-	h, sent := newHandset(t, c, Person{PIN2: testPIN2, Behaviour: Absent, GivesUp: time.Millisecond})
+	h, sent := newHandset(t, c, &Actor{PIN1: testPIN1, PIN2: testPIN2, Behaviour: Absent, GivesUp: time.Millisecond})
 	give(t, h, c.segments(t, challenge()))
 	h.running.Wait()
 	if len(sent) > 0 {
 		t.Error("the card answered for somebody who is not there")
 	}
-	h.Person.Behaviour = Signs
+	h.Person.(*Actor).Behaviour = Signs
 	give(t, h, c.segments(t, challenge()))
 	if a := await(t, c, sent); a.Result != applet.Signed {
 		t.Errorf("%s", a.Result)
@@ -125,7 +125,7 @@ func TestAbsentPersonLeavesTheCardFree(t *testing.T) {
 func TestChallengeDuringAPromptIsBusy(t *testing.T) {
 	c := newCard(t, nil)
 	looking, done := make(chan struct{}, 1), make(chan struct{})
-	h, sent := newHandset(t, c, Person{PIN2: testPIN2, Behaviour: Signs, Think: func(context.Context) {
+	h, sent := newHandset(t, c, &Actor{PIN1: testPIN1, PIN2: testPIN2, Behaviour: Signs, Think: func(context.Context) {
 		select {
 		case looking <- struct{}{}:
 			<-done
@@ -150,7 +150,7 @@ func TestSwitchOffEndsThePrompt(t *testing.T) {
 	for _, behaviour := range []Behaviour{Signs, Absent} {
 		c := newCard(t, nil)
 		looking := make(chan struct{}, 2)
-		h, sent := newHandset(t, c, Person{PIN2: testPIN2, Behaviour: behaviour, GivesUp: time.Hour, Think: func(ctx context.Context) {
+		h, sent := newHandset(t, c, &Actor{PIN1: testPIN1, PIN2: testPIN2, Behaviour: behaviour, GivesUp: time.Hour, Think: func(ctx context.Context) {
 			looking <- struct{}{}
 			<-ctx.Done()
 		}})
@@ -197,7 +197,7 @@ func (a *answers) Transmit([]byte) ([]byte, error) {
 func TestCardThatFailsIsAnError(t *testing.T) {
 	ok := []byte{0x90, 0x00}
 	for name, answer := range map[string][]byte{"gone": nil, "technical problem": {0x6F, 0x00}, "toolkit busy": {0x93, 0x00}, "no status word": {0x90}} {
-		h, _ := newHandset(t, &answers{ok, answer}, Person{PIN2: testPIN2})
+		h, _ := newHandset(t, &answers{ok, ok, answer}, &Actor{PIN1: testPIN1, PIN2: testPIN2})
 		if err := h.Deliver(deliver(t, []byte{2, 0x70, 0})); err == nil {
 			t.Errorf("%s: delivered", name)
 		}
@@ -211,7 +211,7 @@ func TestCardThatFailsIsAnError(t *testing.T) {
 // are TS 23.038 §4's.
 func TestOnlyDataDownloadGoesToTheCard(t *testing.T) {
 	between := &recorder{card: &answers{{0x90, 0x00}}}
-	h, _ := newHandset(t, between, Person{PIN2: testPIN2})
+	h, _ := newHandset(t, between, &Actor{PIN1: testPIN1, PIN2: testPIN2})
 	for _, m := range []struct {
 		pid, dcs byte
 		toCard   bool
@@ -240,17 +240,17 @@ func TestOnlyDataDownloadGoesToTheCard(t *testing.T) {
 
 // A real card may want what this telephone cannot do, and is told so.
 func TestForeignProactiveCommands(t *testing.T) {
-	menu := unhex(t, "d0098103012500820281829000") // SET UP MENU
+	browser := unhex(t, "d0098103011500820281829000") // LAUNCH BROWSER
 	for name, c := range map[string]struct {
 		command []byte
 		want    toolkit.Result
 	}{
-		"set up menu":            {menu, toolkit.BeyondCapabilities},
+		"launch browser":         {browser, toolkit.BeyondCapabilities},
 		"text that is no text":   {unhex(t, "d0108103012180820281028d0508d83dde009000"), toolkit.NotUnderstood},
 		"text of a coding of DB": {unhex(t, "d00e8103012180820281028d03db41419000"), toolkit.NotUnderstood},
 	} {
-		between := &recorder{card: &answers{{0x91, byte(len(c.command) - 2)}, c.command, {0x90, 0x00}}}
-		h, _ := newHandset(t, between, Person{PIN2: testPIN2})
+		between := &recorder{card: &answers{{0x91, byte(len(c.command) - 2)}, {0x6A, 0x82}, c.command, {0x90, 0x00}}}
+		h, _ := newHandset(t, between, &Actor{PIN1: testPIN1, PIN2: testPIN2})
 		h.running.Wait()
 		last, err := simcard.ParseCommand(between.commands[len(between.commands)-1])
 		if err != nil {
@@ -265,13 +265,18 @@ func TestForeignProactiveCommands(t *testing.T) {
 func TestNetworkThatRefusesIsToldToTheCard(t *testing.T) {
 	c := newCard(t, nil)
 	between := &recorder{card: c}
-	h, _ := newHandset(t, between, Person{PIN2: testPIN2, Behaviour: Signs})
+	h, _ := newHandset(t, between, &Actor{PIN1: testPIN1, PIN2: testPIN2, Behaviour: Signs})
 	h.Send = func([]byte) error { return errors.New("no network") }
 	give(t, h, c.segments(t, challenge()))
 	h.running.Wait()
-	last, err := simcard.ParseCommand(between.commands[len(between.commands)-1])
-	if err != nil {
-		t.Fatal(err)
+	var last simcard.Command
+	for _, command := range between.commands {
+		if command[1] == simcard.TerminalResponse {
+			var err error
+			if last, err = simcard.ParseCommand(command); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	if r, err := toolkit.ParseResponse(last.Data); err != nil || r.Type != toolkit.SendShortMessage || r.Result != toolkit.SMSError {
 		t.Errorf("responds %+v, %v", r, err)
@@ -301,7 +306,7 @@ func TestLogHasNoPIN(t *testing.T) {
 	for n := 1; n <= 3; n++ {
 		var log bytes.Buffer // slog's handler writes under a lock
 		c := newCard(t, nil)
-		h := &Handset{Card: &diesAt{Card: c, ins: 0x14, n: n}, Person: Person{PIN2: testPIN2, Behaviour: WrongOnce},
+		h := &Handset{Card: &diesAt{Card: c, ins: 0x14, n: n}, Person: &Actor{PIN1: testPIN1, PIN2: testPIN2, Behaviour: WrongOnce},
 			Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 		h.Send = func([]byte) error { return nil }
 		if err := h.SwitchOn(); err != nil {

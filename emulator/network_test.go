@@ -32,8 +32,8 @@ func newNetwork(t testing.TB, l Line, p Person) *network {
 	t.Helper()
 	n := &network{card: newCard(t, nil)}
 	n.SMSC = NewSMSC(func(id string) (smpp.Account, bool) { return smpp.Account{Password: password}, id == "imza" }, slog.New(slog.DiscardHandler))
-	if p.PIN2 == "" {
-		p = Person{PIN2: testPIN2, Behaviour: Signs}
+	if p == nil {
+		p = &Actor{PIN2: testPIN2, Behaviour: Signs}
 	}
 	n.handset = &Handset{Card: n.card, Person: p, Log: n.Log}
 	if err := n.handset.SwitchOn(); err != nil {
@@ -171,7 +171,7 @@ func (n *network) answer(t testing.TB, parts []sms.Part) applet.Answer {
 func held(t *testing.T) (n *network, looking chan struct{}, act chan struct{}, sent chan struct{}) {
 	t.Helper()
 	looking, act, sent = make(chan struct{}, 10), make(chan struct{}), make(chan struct{}, 10)
-	n = newNetwork(t, Line{}, Person{PIN2: testPIN2, Behaviour: Signs, Think: func(ctx context.Context) {
+	n = newNetwork(t, Line{}, &Actor{PIN2: testPIN2, Behaviour: Signs, Think: func(ctx context.Context) {
 		looking <- struct{}{}
 		select {
 		case <-act:

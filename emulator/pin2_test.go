@@ -117,7 +117,7 @@ func TestOnlyTheRightPINInTheRightResponseSigns(t *testing.T) {
 		"a digit more":                      {withText(4, testPIN2+"0"), again, 2},
 		"PIN1":                              {withText(4, testPIN1), again, 2},
 		"the PUK":                           {withText(4, testPUK), again, 2},
-		"no digits":                         {withText(4, ""), again, 2},
+		"no digits":                         {withText(4, ""), applet.TerminalFailed, 3},
 		"nine digits":                       {withText(4, testPIN2+"0000"), applet.TerminalFailed, 3},
 		"a hundred digits":                  {withText(4, testPIN2+string(make([]byte, 95))), applet.TerminalFailed, 3},
 		"right, and the padding typed":      {withText(4, testPIN2+"\xFF\xFF\xFF"), applet.TerminalFailed, 3},
@@ -137,7 +137,7 @@ func TestOnlyTheRightPINInTheRightResponseSigns(t *testing.T) {
 		"values missing, with the PIN":      {withResult(0x36), applet.TerminalFailed, 3},
 		"result FF, with the PIN":           {withResult(0xFF), applet.TerminalFailed, 3},
 		"done, without a text":              {func(r toolkit.Response) []byte { return r.Append(nil) }, applet.TerminalFailed, 3},
-		"an empty text":                     {func(r toolkit.Response) []byte { return append(r.Append(nil), 0x8D, 0) }, again, 2},
+		"an empty text":                     {func(r toolkit.Response) []byte { return append(r.Append(nil), 0x8D, 0) }, applet.TerminalFailed, 3},
 		"of another command number": {func(r toolkit.Response) []byte {
 			r.Number++
 			return withText(4, testPIN2)(r)

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	p2PIN1 = 0x81
+	p2PIN1 = 0x02
 	p2PIN2 = 0x82
 )
 
@@ -107,10 +107,11 @@ func TestPINCommands(t *testing.T) {
 		},
 		"other references are unknown": {
 			{insVerify, 0, 0x00, padded(testPIN1), 0x6A88, [3]int{3, 3, 10}},
-			{insVerify, 0, 0x01, padded(testPIN1), 0x6A88, [3]int{3, 3, 10}},
+			{insVerify, 0, 0x03, padded(testPIN1), 0x6A88, [3]int{3, 3, 10}},
+			{insVerify, 0, 0x81, padded(testPIN1), 0x6A88, [3]int{3, 3, 10}}, // the USIM is not selected
 			{insVerify, 1, p2PIN2, padded(testPIN2), 0x6A88, [3]int{3, 3, 10}},
-			{insChange, 0, 0x01, pair(testPIN1, "1111"), 0x6A88, [3]int{3, 3, 10}},
-			{insUnblock, 0, 0x01, pair(testPUK, "1111"), 0x6A88, [3]int{3, 3, 10}},
+			{insChange, 0, 0x03, pair(testPIN1, "1111"), 0x6A88, [3]int{3, 3, 10}},
+			{insUnblock, 0, 0x03, pair(testPUK, "1111"), 0x6A88, [3]int{3, 3, 10}},
 			{insUnblock, 0, 0x00, nil, 0x6A88, [3]int{3, 3, 10}},
 		},
 		"other lengths are wrong and take no try": {
@@ -119,7 +120,7 @@ func TestPINCommands(t *testing.T) {
 			{insChange, 0, p2PIN2, padded(testPIN2), 0x6700, [3]int{3, 3, 10}},
 			{insChange, 0, p2PIN2, nil, 0x6700, [3]int{3, 3, 10}},
 			{insUnblock, 0, p2PIN2, append(pair(testPUK, "22222"), 0xFF), 0x6700, [3]int{3, 3, 10}},
-			{insUnblock, 0, p2PIN2, nil, 0x6700, [3]int{3, 3, 10}},
+			{insUnblock, 0, p2PIN2, nil, 0x63CA, [3]int{3, 3, 10}}, // asks for the PUK's tries
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

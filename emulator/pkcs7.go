@@ -5,9 +5,9 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rand"
-	"crypto/rsa"
-	_ "crypto/sha256" // the hashes that a challenge may name
-	_ "crypto/sha512"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/x509"
 	"fmt"
 	"math/big"
 	"slices"
@@ -15,38 +15,7 @@ import (
 
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
-
-	stdasn1 "encoding/asn1"
 )
-
-// Object identifiers of what the card writes.
-var (
-	oidData                 = stdasn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1}
-	oidSignedData           = stdasn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2}
-	oidContentType          = stdasn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 3}
-	oidMessageDigest        = stdasn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 4}
-	oidSigningTime          = stdasn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 5}
-	oidSigningCertificateV2 = stdasn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 16, 2, 47}
-	oidShownText            = stdasn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 32473, 1, 1}
-
-	oidDigest = map[crypto.Hash]stdasn1.ObjectIdentifier{
-		crypto.SHA256: {2, 16, 840, 1, 101, 3, 4, 2, 1},
-		crypto.SHA384: {2, 16, 840, 1, 101, 3, 4, 2, 2},
-		crypto.SHA512: {2, 16, 840, 1, 101, 3, 4, 2, 3},
-	}
-	oidECDSA = map[crypto.Hash]stdasn1.ObjectIdentifier{
-		crypto.SHA256: {1, 2, 840, 10045, 4, 3, 2},
-		crypto.SHA384: {1, 2, 840, 10045, 4, 3, 3},
-		crypto.SHA512: {1, 2, 840, 10045, 4, 3, 4},
-	}
-	oidRSA = map[crypto.Hash]stdasn1.ObjectIdentifier{
-		crypto.SHA256: {1, 2, 840, 113549, 1, 1, 11},
-		crypto.SHA384: {1, 2, 840, 113549, 1, 1, 12},
-		crypto.SHA512: {1, 2, 840, 113549, 1, 1, 13},
-	}
-)
-
-var tag0 = asn1.Tag(0).ContextSpecific().Constructed()
 
 // toSign is what a card signs: docs/applet.md.
 type toSign struct {
@@ -56,105 +25,188 @@ type toSign struct {
 	shownText [32]byte
 }
 
-// signedData signs and writes the SignedData (RFC 5652 §5), detached and
-// without certificates. signer may be another key than k's, if the card is
-// made to misbehave.
-func signedData(k *Key, signer crypto.Signer, s toSign) ([]byte, error) {
-	attributes := s.attributes(k)
-	set, err := build(func(b *cryptobyte.Builder) {
-		b.AddASN1(asn1.SET, func(b *cryptobyte.Builder) { b.AddBytes(attributes) })
-	})
-	if err != nil {
-		return nil, err
+// What is the same in all signatures, in DER: identifiers with tag and length,
+// and whole AlgorithmIdentifiers. A card has no need of an ASN.1 library: of
+// all lengths only the outermost need more than one octet.
+var (
+	derData        = octets("06092a864886f70d010701")
+	derSignedData  = octets("06092a864886f70d010702")
+	derContentType = octets("06092a864886f70d010903")
+	derDigest      = octets("06092a864886f70d010904")
+	derSigningTime = octets("06092a864886f70d010905")
+	derSigningCert = octets("060b2a864886f70d010910022f")
+	derShownText   = octets("060a2b0601040181fd590101")
+	derVersion1    = octets("020101")
+
+	digestAlgorithm = map[crypto.Hash][]byte{
+		crypto.SHA256: octets("300b0609608648016503040201"),
+		crypto.SHA384: octets("300b0609608648016503040202"),
+		crypto.SHA512: octets("300b0609608648016503040203"),
 	}
-	h := s.hash.New()
-	h.Write(set)
-	var algorithm stdasn1.ObjectIdentifier
-	var null bool
-	switch signer.Public().(type) {
-	case *ecdsa.PublicKey:
-		algorithm = oidECDSA[s.hash]
-	case *rsa.PublicKey:
-		algorithm, null = oidRSA[s.hash], true
-	default:
-		return nil, fmt.Errorf("emulator: a key of type %T", signer)
+	ecdsaWith = map[crypto.Hash][]byte{
+		crypto.SHA256: octets("300a06082a8648ce3d040302"),
+		crypto.SHA384: octets("300a06082a8648ce3d040303"),
+		crypto.SHA512: octets("300a06082a8648ce3d040304"),
 	}
-	signature, err := signer.Sign(rand.Reader, h.Sum(nil), s.hash)
-	if err != nil {
-		return nil, fmt.Errorf("emulator: %w", err)
+	rsaWith = map[crypto.Hash][]byte{
+		crypto.SHA256: octets("300d06092a864886f70d01010b0500"),
+		crypto.SHA384: octets("300d06092a864886f70d01010c0500"),
+		crypto.SHA512: octets("300d06092a864886f70d01010d0500"),
 	}
-	return build(func(b *cryptobyte.Builder) {
-		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-			b.AddASN1ObjectIdentifier(oidSignedData)
-			b.AddASN1(tag0, func(b *cryptobyte.Builder) {
-				b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-					b.AddASN1Int64(1)
-					b.AddASN1(asn1.SET, func(b *cryptobyte.Builder) { addAlgorithm(b, oidDigest[s.hash], false) })
-					b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) { b.AddASN1ObjectIdentifier(oidData) })
-					b.AddASN1(asn1.SET, func(b *cryptobyte.Builder) {
-						b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-							b.AddASN1Int64(1)
-							b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) { b.AddBytes(k.Issuer); b.AddBytes(k.Serial) })
-							addAlgorithm(b, oidDigest[s.hash], false)
-							b.AddASN1(tag0, func(b *cryptobyte.Builder) { b.AddBytes(attributes) })
-							addAlgorithm(b, algorithm, null)
-							b.AddASN1OctetString(signature)
-						})
-					})
-				})
-			})
-		})
-	})
+)
+
+// Tags.
+const (
+	tagOctets   = 0x04
+	tagUTCTime  = 0x17
+	tagTime     = 0x18
+	tagSequence = 0x30
+	tagSet      = 0x31
+	tag0        = 0xA0 // [0], constructed
+)
+
+// appendDER appends a tag and the shortest length of n octets that follow.
+func appendDER(b []byte, tag byte, n int) []byte {
+	switch {
+	case n < 0x80:
+		return append(b, tag, byte(n))
+	case n < 0x100:
+		return append(b, tag, 0x81, byte(n))
+	}
+	return append(b, tag, 0x82, byte(n>>8), byte(n))
 }
 
-// attributes writes the signed attributes, in the order that DER gives a SET OF.
-func (s toSign) attributes(k *Key) []byte {
-	one := func(oid stdasn1.ObjectIdentifier, value func(*cryptobyte.Builder)) []byte {
-		var b cryptobyte.Builder
-		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-			b.AddASN1ObjectIdentifier(oid)
-			b.AddASN1(asn1.SET, value)
-		})
-		return b.BytesOrPanic()
+// derLen is how many octets an element of n octets has with its tag and length.
+func derLen(n int) int {
+	switch {
+	case n < 0x80:
+		return 2 + n
+	case n < 0x100:
+		return 3 + n
 	}
-	all := [][]byte{
-		one(oidContentType, func(b *cryptobyte.Builder) { b.AddASN1ObjectIdentifier(oidData) }),
-		one(oidMessageDigest, func(b *cryptobyte.Builder) { b.AddASN1OctetString(s.digest) }),
-		one(oidSigningTime, func(b *cryptobyte.Builder) {
-			if s.time.Year() >= 2050 {
-				b.AddASN1GeneralizedTime(s.time)
-			} else {
-				b.AddASN1UTCTime(s.time)
-			}
-		}),
-		one(oidSigningCertificateV2, func(b *cryptobyte.Builder) {
-			b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) { // SigningCertificateV2
-				b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) { // certs
-					b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) { // ESSCertIDv2, by SHA-256
-						b.AddASN1OctetString(k.Hash[:])
-					})
-				})
-			})
-		}),
-		one(oidShownText, func(b *cryptobyte.Builder) { b.AddASN1OctetString(s.shownText[:]) }),
-	}
-	slices.SortFunc(all, bytes.Compare)
-	return bytes.Join(all, nil)
+	return 4 + n
 }
 
-func addAlgorithm(b *cryptobyte.Builder, oid stdasn1.ObjectIdentifier, null bool) {
-	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-		b.AddASN1ObjectIdentifier(oid)
-		if null {
-			b.AddASN1NULL()
+// sign signs the attributes of what is to be signed. value is the signature as
+// the algorithm writes it: Ecdsa-Sig-Value in DER, or RSA's octets.
+func (s *toSign) sign(k *Key, signer crypto.Signer) (attributes, value []byte, err error) {
+	attributes = s.attributes(k, make([]byte, 0, 320))
+	var room [400]byte
+	set := append(appendDER(room[:0], tagSet, len(attributes)), attributes...)
+	value, err = signer.Sign(rand.Reader, sum(s.hash, set), s.hash)
+	if err != nil {
+		return nil, nil, fmt.Errorf("emulator: %w", err)
+	}
+	return attributes, value, nil
+}
+
+func sum(h crypto.Hash, octets []byte) []byte {
+	switch h {
+	case crypto.SHA384:
+		digest := sha512.Sum384(octets)
+		return digest[:]
+	case crypto.SHA512:
+		digest := sha512.Sum512(octets)
+		return digest[:]
+	}
+	digest := sha256.Sum256(octets)
+	return digest[:]
+}
+
+// signedData writes the SignedData (RFC 5652 §5), detached and without
+// certificates, around attributes and their signature.
+func (s *toSign) signedData(k *Key, public crypto.PublicKey, attributes, value []byte) []byte {
+	algorithm := rsaWith[s.hash]
+	if _, ok := public.(*ecdsa.PublicKey); ok {
+		algorithm = ecdsaWith[s.hash]
+	}
+	digest := digestAlgorithm[s.hash]
+	signer := len(derVersion1) + len(k.sid) + len(digest) + derLen(len(attributes)) + len(algorithm) + derLen(len(value))
+	data := len(derVersion1) + derLen(len(digest)) + derLen(len(derData)) + derLen(derLen(signer))
+	content := len(derSignedData) + derLen(derLen(data))
+
+	b := make([]byte, 0, derLen(content))
+	b = append(appendDER(b, tagSequence, content), derSignedData...)
+	b = appendDER(appendDER(b, tag0, derLen(data)), tagSequence, data)
+	b = append(b, derVersion1...)
+	b = append(appendDER(b, tagSet, len(digest)), digest...)
+	b = append(appendDER(b, tagSequence, len(derData)), derData...)
+	b = appendDER(appendDER(b, tagSet, derLen(signer)), tagSequence, signer)
+	b = append(b, derVersion1...)
+	b = append(append(b, k.sid...), digest...)
+	b = append(appendDER(b, tag0, len(attributes)), attributes...)
+	b = append(b, algorithm...)
+	return append(appendDER(b, tagOctets, len(value)), value...)
+}
+
+// attributes appends the signed attributes in the order that DER gives a SET OF.
+func (s *toSign) attributes(k *Key, b []byte) []byte {
+	var room [512]byte
+	all, ends := room[:0], [5]int{}
+	add := func(i int, oid []byte, tag byte, nested int, value []byte) {
+		// nested SEQUENCEs are around the value.
+		n := 2 + len(value)
+		inner := n + 2*nested
+		all = append(append(all, tagSequence, byte(len(oid)+2+inner)), oid...)
+		all = append(all, tagSet, byte(inner))
+		for range nested {
+			inner -= 2
+			all = append(all, tagSequence, byte(inner))
 		}
-	})
+		all = append(append(all, tag, byte(len(value))), value...)
+		ends[i] = len(all)
+	}
+	add(0, derContentType, derData[0], 0, derData[2:])
+	add(1, derDigest, tagOctets, 0, s.digest)
+	var now [15]byte
+	if s.time.Year() >= 2050 {
+		add(2, derSigningTime, tagTime, 0, s.time.UTC().AppendFormat(now[:0], "20060102150405Z"))
+	} else {
+		add(2, derSigningTime, tagUTCTime, 0, s.time.UTC().AppendFormat(now[:0], "060102150405Z"))
+	}
+	// SigningCertificateV2 { certs { ESSCertIDv2 { hash } } }, by SHA-256 (RFC 5035 §4).
+	add(3, derSigningCert, tagOctets, 3, k.hash[:])
+	add(4, derShownText, tagOctets, 0, s.shownText[:])
+	list := [5][]byte{all[:ends[0]], all[ends[0]:ends[1]], all[ends[1]:ends[2]], all[ends[2]:ends[3]], all[ends[3]:ends[4]]}
+	slices.SortFunc(list[:], bytes.Compare)
+	for _, attribute := range list {
+		b = append(b, attribute...)
+	}
+	return b
 }
 
-func build(f func(*cryptobyte.Builder)) ([]byte, error) {
-	var b cryptobyte.Builder
-	f(&b)
-	return b.Bytes()
+// plain is a signature value in as many octets as the key has, whatever its
+// numbers: of ECDSA r‖s, of RSA as it is.
+func plain(public crypto.PublicKey, value []byte) ([]byte, error) {
+	key, ok := public.(*ecdsa.PublicKey)
+	if !ok {
+		return value, nil
+	}
+	size := (key.Params().BitSize + 7) / 8
+	both := make([]byte, 2*size)
+	whole := cryptobyte.String(value)
+	var numbers cryptobyte.String
+	if !whole.ReadASN1(&numbers, asn1.SEQUENCE) {
+		return nil, fmt.Errorf("emulator: a signature that is no SEQUENCE")
+	}
+	for _, into := range [][]byte{both[:size], both[size:]} {
+		var number cryptobyte.String
+		if !numbers.ReadASN1(&number, asn1.INTEGER) {
+			return nil, fmt.Errorf("emulator: a signature without two INTEGERs")
+		}
+		for len(number) > size { // a zero keeps it positive
+			number = number[1:]
+		}
+		copy(into[size-len(number):], number)
+	}
+	return both, nil
+}
+
+// issuerAndSerial names a certificate (RFC 5652 §10.2.4).
+func issuerAndSerial(cert *x509.Certificate) []byte {
+	serial := integer(cert.SerialNumber)
+	b := appendDER(nil, tagSequence, len(cert.RawIssuer)+len(serial))
+	return append(append(b, cert.RawIssuer...), serial...)
 }
 
 func integer(n *big.Int) []byte {

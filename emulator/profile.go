@@ -1,46 +1,70 @@
 // Package emulator is everything that stands at the other side of a gateway:
 // the operator's SMSC, handsets with the people who hold them, and SIM cards.
 //
-//	smsc.go      speaks SMPP, knows which handset has which number
-//	handset.go   speaks ENVELOPE, FETCH and TERMINAL RESPONSE to a card
-//	person.go    who looks at the screen and types the PIN
-//	sim.go       a card: answers by APDU only
-//	applet.go    the signing applet on it
-//	pkcs7.go     the signature that it makes
-//	profile.go   what a card remembers
+//	smsc.go       speaks SMPP, knows which handset has which number
+//	remote.go     a handset in another process, on the SMSC's port
+//	handset.go    speaks ENVELOPE, FETCH and TERMINAL RESPONSE to a card
+//	person.go     who looks at the screen and types the PIN
+//	screen/       the screen in a browser
+//
+// A card, which answers by APDU only:
+//
+//	sim.go        commands and their procedures (T=0)
+//	files.go      the files that a UICC has, and how they are read
+//	pin.go        PINs and their tries
+//	proactive.go  the toolkit: what the card wants of its handset
+//	applet.go     a challenge, from the envelope to the answer
+//	menu.go       the applet's entries in the handset's menu
+//	keys.go       key pairs made on the card, and their certificates
+//	pkcs7.go      the signature
+//	profile.go    what a card remembers
+//	vpcd.go       a card in a virtual PC/SC reader
 //
 // It is the counterparty: it imports neither gateway nor pki, so that what it
 // signs is judged by code that is not its own.
 package emulator
 
 import (
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/sha256"
-	"crypto/x509"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"imza/simcard"
+	"imza/simcard/applet"
 	"imza/simcard/ota"
 )
 
 // Profile is what a card remembers with its power off.
 type Profile struct {
-	ICCID      simcard.ICCID
-	OTA        ota.Keys
-	Counter    uint64 // the last one accepted
+	ICCID     simcard.ICCID
+	IMSI      string   `json:",omitempty"` // 15 digits; empty: made from the ICCID
+	OTA       ota.Keys // of the signing applet
+	Counter   uint64   // the last one accepted
+	Reference byte     // of the last segmented message sent
+
+	// Of the signing applet. The PUK unblocks and sets either PIN.
 	PIN1, PIN2 PIN
 	PUK        PIN
-	Reference  byte // of the last segmented message sent
+	Language   applet.Language `json:",omitempty"` // of its menu; 0 is Azerbaijani
+	FullOnly   bool            `json:",omitempty"` // an old card, which gives no short answers
 	Keys       []Key
-	Fault      Fault `json:",omitempty"`
+
+	// Of the telephone, with the USIM.
+	Telephone Telephone
+	// ADM is who issues the card; blocked for good where it has no tries.
+	ADM PIN
+
+	Fault Fault `json:",omitempty"`
+}
+
+// Telephone is the telephone's own PINs, each with its PUK.
+type Telephone struct {
+	PIN, PIN2, PUK, PUK2 PIN
+	Asks                 bool // for the PIN when it is switched on
 }
 
 // PIN is a secret with its try counter. It is blocked with no tries left.
@@ -55,18 +79,11 @@ const (
 	pukTries = 10
 )
 
-// Key is a key pair of the card and what it must know of its certificate.
-type Key struct {
-	Number  byte
-	Private []byte // PKCS#8, DER
+// NewPIN is a PIN, and NewPUK a PUK, with all of its tries.
+func NewPIN(digits string) PIN { return PIN{digits, pinTries} }
 
-	// Of the certificate; empty until it is there.
-	Issuer []byte   // Name, DER
-	Serial []byte   // INTEGER, DER
-	Hash   [32]byte // SHA-256 of the certificate
-
-	signer crypto.Signer // parsed from Private
-}
+// NewPUK is the counterpart of NewPIN; the ADM key is of its kind, too.
+func NewPUK(digits string) PIN { return PIN{digits, pukTries} }
 
 // Fault makes a card misbehave, to show that the gateway notices.
 type Fault string
@@ -77,130 +94,151 @@ const (
 	AnotherDigest Fault = "another-digest" // signs another digest than the one asked
 )
 
-// NewProfile makes the profile of a new card.
+// NewProfile makes the profile of a new card. Its telephone asks for no PIN, and
+// its ADM key is blocked until one is set.
 func NewProfile(iccid simcard.ICCID, keys ota.Keys, pin1, pin2, puk string) *Profile {
-	return &Profile{ICCID: iccid, OTA: keys, PIN1: PIN{pin1, pinTries}, PIN2: PIN{pin2, pinTries}, PUK: PIN{puk, pukTries}}
+	return &Profile{ICCID: iccid, OTA: keys, PIN1: NewPIN(pin1), PIN2: NewPIN(pin2), PUK: NewPUK(puk),
+		Telephone: Telephone{PIN: NewPIN("0000"), PIN2: NewPIN("0000"), PUK: NewPUK("00000000"), PUK2: NewPUK("00000000")}}
 }
 
-// AddKey puts a key pair on the card and returns its public half, for which a
-// certificate is to be issued.
-func (p *Profile) AddKey(number byte, private crypto.Signer) (crypto.PublicKey, error) {
-	der, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		return nil, fmt.Errorf("emulator: key %d: %w", number, err)
+// imsi is 400 for Azerbaijan, a network's 01, and ten digits of the ICCID.
+func (p *Profile) imsi() string {
+	if p.IMSI != "" {
+		return p.IMSI
 	}
-	p.Keys = append(p.Keys, Key{Number: number, Private: der, signer: private})
-	return private.Public(), nil
+	n := len(p.ICCID) - 1 // without its check digit
+	return "40001" + string(p.ICCID[n-10:n])
 }
 
-// SetCertificate tells the card which certificate a key has.
-func (p *Profile) SetCertificate(number byte, cert *x509.Certificate) error {
-	k := p.key(number)
-	if k == nil {
-		return fmt.Errorf("emulator: no key %d", number)
+// ParseProfile reads a profile as it is stored. Unknown fields are refused: they
+// would be lost with the next write.
+func ParseProfile(raw []byte) (*Profile, error) {
+	p := new(Profile)
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(p); err != nil {
+		return nil, fmt.Errorf("emulator: profile: %w", err)
 	}
-	k.Issuer = cert.RawIssuer
-	k.Serial = integer(cert.SerialNumber)
-	k.Hash = sha256.Sum256(cert.Raw)
-	return nil
-}
-
-func (p *Profile) key(number byte) *Key {
+	if _, err := simcard.ParseICCID(string(p.ICCID)); err != nil {
+		return nil, fmt.Errorf("emulator: profile: %w", err)
+	}
+	for name, pin := range map[string]PIN{"PIN1": p.PIN1, "PIN2": p.PIN2, "PUK": p.PUK,
+		"Telephone.PIN": p.Telephone.PIN, "Telephone.PIN2": p.Telephone.PIN2, "Telephone.PUK": p.Telephone.PUK, "Telephone.PUK2": p.Telephone.PUK2} {
+		if _, ok := pinDigits(simcard.PadPIN(pin.Digits)); !ok || len(pin.Digits) > simcard.PINLen || pin.Tries < 0 || pin.Tries > pukTries {
+			return nil, fmt.Errorf("emulator: profile: %s is not 4 to 8 digits with 0 to %d tries", name, pukTries)
+		}
+	}
 	for i := range p.Keys {
-		if p.Keys[i].Number == number {
-			return &p.Keys[i]
+		if err := p.Keys[i].prepare(); err != nil {
+			return nil, fmt.Errorf("emulator: profile: key %d: %w", p.Keys[i].Number, err)
 		}
 	}
-	return nil
-}
-
-// private returns the key's private half.
-func (k *Key) private() (crypto.Signer, error) {
-	if k.signer == nil {
-		key, err := x509.ParsePKCS8PrivateKey(k.Private)
-		if err != nil {
-			return nil, fmt.Errorf("emulator: key %d: %w", k.Number, err)
-		}
-		signer, ok := key.(crypto.Signer)
-		if !ok {
-			return nil, fmt.Errorf("emulator: key %d does not sign", k.Number)
-		}
-		k.signer = signer
-	}
-	return k.signer, nil
+	return p, nil
 }
 
 // Shelf keeps profiles in files, one a card: what a card's own memory is.
 type Shelf struct{ Dir string }
 
-func (s Shelf) path(iccid simcard.ICCID) string {
+// Path is where a card's profile is.
+func (s Shelf) Path(iccid simcard.ICCID) string {
 	return filepath.Join(s.Dir, string(iccid)+".json")
 }
 
 // Put stores a profile. It is there, whole, even if the process dies here.
 func (s Shelf) Put(p *Profile) error {
+	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
+		return fmt.Errorf("emulator: %w", err)
+	}
+	return writeProfile(s.Path(p.ICCID), p)
+}
+
+// Get reads a profile. A missing one is an fs.ErrNotExist.
+func (s Shelf) Get(iccid simcard.ICCID) (*Profile, error) {
+	p, err := readProfile(s.Path(iccid))
+	if err == nil && p.ICCID != iccid {
+		return nil, errors.New("emulator: the file is of another card")
+	}
+	return p, err
+}
+
+func readProfile(path string) (*Profile, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("emulator: %w", err)
+	}
+	p, err := ParseProfile(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return p, nil
+}
+
+func writeProfile(path string, p *Profile) error {
 	raw, err := json.Marshal(p)
 	if err != nil {
 		return fmt.Errorf("emulator: %w", err)
 	}
-	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
-		return fmt.Errorf("emulator: %w", err)
-	}
-	next := s.path(p.ICCID) + ".next"
+	next := path + ".next"
 	if err := os.WriteFile(next, raw, 0o600); err != nil {
 		return fmt.Errorf("emulator: %w", err)
 	}
-	if err := os.Rename(next, s.path(p.ICCID)); err != nil {
+	if err := os.Rename(next, path); err != nil {
 		return fmt.Errorf("emulator: %w", err)
 	}
 	return nil
 }
 
-// Get reads a profile. A missing one is an fs.ErrNotExist.
-func (s Shelf) Get(iccid simcard.ICCID) (*Profile, error) {
-	raw, err := os.ReadFile(s.path(iccid))
+// Memory is a profile in a file that is one card's alone while it is open: two
+// cards of one profile would give each other tries and counters back.
+type Memory struct {
+	Profile *Profile
+	path    string
+	lock    *os.File
+}
+
+// ErrInUse says that a profile is in another card.
+var ErrInUse = errors.New("emulator: the profile is in use")
+
+// OpenMemory reads a profile and keeps others from it until Close. A missing one
+// is an fs.ErrNotExist.
+func OpenMemory(path string) (*Memory, error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("emulator: %w", err) // before a lock is made beside it
+	}
+	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("emulator: %w", err)
 	}
-	p := new(Profile)
-	if err := json.Unmarshal(raw, p); err != nil {
-		return nil, fmt.Errorf("emulator: card %s: %w", iccid, err)
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("%w: %s", ErrInUse, path)
 	}
-	if p.ICCID != iccid {
-		return nil, errors.New("emulator: the file is of another card")
+	p, err := readProfile(path)
+	if err != nil {
+		lock.Close()
+		return nil, err
 	}
-	return p, nil
+	return &Memory{p, path, lock}, nil
 }
 
-// NewP256 makes a P-256 key pair.
-func NewP256() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
-
-// RSAPool makes RSA-2048 key pairs ahead, since one takes up to seconds.
-type RSAPool struct{ keys chan rsaKey }
-
-type rsaKey struct {
-	key *rsa.PrivateKey
-	err error
-}
-
-// NewRSAPool begins to make n key pairs.
-func NewRSAPool(n int) *RSAPool {
-	pool := &RSAPool{make(chan rsaKey, n)}
-	go func() {
-		for range n {
-			key, err := rsa.GenerateKey(rand.Reader, 2048)
-			pool.keys <- rsaKey{key, err}
-		}
-		close(pool.keys)
-	}()
-	return pool
-}
-
-// Take returns a key pair that nobody else gets.
-func (p *RSAPool) Take() (crypto.Signer, error) {
-	made, ok := <-p.keys
-	if !ok {
-		return nil, errors.New("emulator: the pool of RSA keys is used up")
+// CreateMemory makes the file of a new profile. One that is there stays as it
+// is, and is an fs.ErrExist.
+func CreateMemory(path string, p *Profile) (*Memory, error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("emulator: %w", err)
 	}
-	return made.key, made.err
+	file.Close()
+	if err := writeProfile(path, p); err != nil {
+		return nil, err
+	}
+	return OpenMemory(path)
 }
+
+// Card puts the profile into a card that remembers in the file.
+func (m *Memory) Card() (*SIM, error) {
+	return NewSIM(m.Profile, func(p *Profile) error { return writeProfile(m.path, p) })
+}
+
+// Close lets others have the profile.
+func (m *Memory) Close() error { return m.lock.Close() }

@@ -2,10 +2,6 @@ package emulator
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/rand"
-	"crypto/rsa"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,17 +32,12 @@ func iccid(t testing.TB, digits string) simcard.ICCID {
 // full is a profile with something in every field.
 func full(t testing.TB) *Profile {
 	t.Helper()
-	_, ed, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
 	p := NewProfile(iccid(t, cardNumber), testKeys, testPIN1, testPIN2, testPUK)
-	for number, key := range []crypto.Signer{testP256(), testP384(), testRSA(), ed} {
-		public, err := p.AddKey(byte(number+1), key)
-		if err != nil {
+	for number, key := range []crypto.Signer{testP256(), testP384(), testRSA()} {
+		if err := p.AddKey(byte(number+1), applet.Operation(number%2+1), key); err != nil {
 			t.Fatal(err)
 		}
-		if err := p.SetCertificate(byte(number+1), issue(public)); err != nil {
+		if err := p.SetCertificate(byte(number+1), issue(key.Public()).Raw); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -61,18 +52,13 @@ func TestProfileSurvivesJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	back := parse(t, raw)
+	back, err := ParseProfile(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
 	// The parsed keys are not stored; they come back from what is.
 	for i := range p.Keys {
-		before, err := p.Keys[i].private()
-		if err != nil {
-			t.Fatal(err)
-		}
-		after, err := back.Keys[i].private()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !before.(interface{ Equal(crypto.PrivateKey) bool }).Equal(after) {
+		if !p.Keys[i].signer.(interface{ Equal(crypto.PrivateKey) bool }).Equal(back.Keys[i].signer) {
 			t.Errorf("key %d comes back as another", p.Keys[i].Number)
 		}
 		p.Keys[i].signer, back.Keys[i].signer = nil, nil
@@ -82,17 +68,15 @@ func TestProfileSurvivesJSON(t *testing.T) {
 	}
 }
 
-func TestDamagedKeysDoNotSign(t *testing.T) {
+func TestDamagedKeysAreNoCard(t *testing.T) {
 	for name, private := range map[string][]byte{"nothing": nil, "no key": {0x30, 0x00}, "a key that only agrees on others": x25519PKCS8} {
 		c := newCard(t, nil)
 		c.profile.Keys[0].Private, c.profile.Keys[0].signer = private, nil
-		x := &terminal{TB: t, card: c}
-		x.sign(c.segments(t, challenge()), testPIN2)
-		if a := x.answer(c); a.Result != applet.KeyUnknown || len(a.Signature) > 0 {
-			t.Errorf("%s: %s", name, a.Result)
+		if _, err := NewSIM(c.profile, c.save); err == nil || !strings.Contains(err.Error(), "key 1") {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := new(Profile).AddKey(1, badSigner{}); err == nil {
+	if err := new(Profile).AddKey(1, applet.Sign, badSigner{}); err == nil {
 		t.Error("a key that cannot be stored was put on the card")
 	}
 }
@@ -162,7 +146,7 @@ func TestCrashDuringAPutDoesNoHarm(t *testing.T) {
 	if err := shelf.Put(p); err != nil {
 		t.Fatal(err)
 	}
-	next := shelf.path(p.ICCID) + ".next"
+	next := shelf.Path(p.ICCID) + ".next"
 	for _, left := range []string{"", `{"ICCID":`, strings.Repeat("x", 100_000)} {
 		if err := os.WriteFile(next, []byte(left), 0o600); err != nil {
 			t.Fatal(err)
@@ -191,14 +175,14 @@ func TestFileOfAnotherCardIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := iccid(t, "899940100000000002")
-	if err := os.Rename(shelf.path(p.ICCID), shelf.path(other)); err != nil {
+	if err := os.Rename(shelf.Path(p.ICCID), shelf.Path(other)); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := shelf.Get(other); err == nil {
 		t.Errorf("card %s for %s", got.ICCID, other)
 	}
 	for name, text := range map[string]string{"empty": "", "cut off": `{"ICCID":"8999`, "another kind": `[]`, "nothing in it": `{}`} {
-		if err := os.WriteFile(shelf.path(other), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(shelf.Path(other), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := shelf.Get(other); err == nil {
@@ -224,9 +208,10 @@ func TestCardOnALostShelfDoesNotSign(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	boot(t, sim)
 	x := &terminal{TB: t, card: sim}
-	if sw := x.envelope(deliver(t, c.segments(t, challenge())[0])); sw != simcard.SWTechnical {
-		t.Errorf("%s, want 6F00", sw)
+	if sw := x.envelope(deliver(t, c.segments(t, challenge())[0])); sw != simcard.SWMemory {
+		t.Errorf("%s, want 6581", sw)
 	}
 	x.idle()
 }
@@ -247,6 +232,7 @@ func TestCardOnAShelf(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		boot(t, sim)
 		(&terminal{TB: t, card: sim}).signs(c)
 	}
 	if p, err := shelf.Get(iccid(t, cardNumber)); err != nil || p.Counter != c.counter || p.Reference != 3 {
@@ -279,27 +265,20 @@ func TestCardsOnOneShelfDoNotMeet(t *testing.T) {
 	all.Wait()
 }
 
-func TestRSAPoolGivesEachKeyOnce(t *testing.T) {
-	pool := NewRSAPool(2)
-	first, err := pool.Take()
-	if err != nil {
-		t.Fatal(err)
+func TestKeysAreMadeOnce(t *testing.T) {
+	for _, kind := range []applet.KeyKind{applet.P256, applet.P384, applet.RSA2048} {
+		a, err := NewKey(kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := kindOf(a.Public()); got != kind || err != nil {
+			t.Errorf("%s is made as %s, %v", kind, got, err)
+		}
+		if b, err := NewKey(kind); err != nil || a.(interface{ Equal(crypto.PrivateKey) bool }).Equal(b) {
+			t.Errorf("the same %s key twice, or %v", kind, err)
+		}
 	}
-	second, err := pool.Take()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if first.(*rsa.PrivateKey).Equal(second) || first.(*rsa.PrivateKey).N.BitLen() != 2048 {
-		t.Error("not two keys of 2048 bits")
-	}
-	if _, err := pool.Take(); err == nil {
-		t.Error("a third key out of a pool of two")
-	}
-	a, err := NewP256()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if b, err := NewP256(); err != nil || a.(*ecdsa.PrivateKey).Equal(b) {
-		t.Errorf("the same P-256 key twice, or %v", err)
+	if _, err := NewKey(9); err == nil {
+		t.Error("a key of no kind was made")
 	}
 }

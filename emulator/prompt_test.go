@@ -126,15 +126,50 @@ func TestChallengesThatDoNotParseAreNotShown(t *testing.T) {
 	}
 }
 
-// Signing under PIN1 is in the format but not on this card: it says so rather
-// than to sign under the wrong PIN.
-func TestAuthenticationIsNotUnderstood(t *testing.T) {
+// What is under PIN1 is signed by a key for that, and by no other.
+func TestAuthenticationIsUnderPIN1(t *testing.T) {
 	c := newCard(t, nil)
+	if err := c.profile.AddKey(2, applet.Authenticate, testP384()); err != nil {
+		t.Fatal(err)
+	}
+	cert := issue(testP384().Public())
+	if err := c.profile.SetCertificate(2, cert.Raw); err != nil {
+		t.Fatal(err)
+	}
 	x := &terminal{TB: t, card: c}
-	asked := challenge()
-	asked.Operation = applet.Authenticate
-	x.bring(c.segments(t, asked))
-	if a := x.answer(c); a.Result != applet.NotUnderstood || a.Reference != asked.Reference {
+	ask := func(operation applet.Operation, key byte) applet.Challenge {
+		asked := challenge()
+		asked.Operation, asked.Key, asked.Digest = operation, key, digestOf(applet.SHA256, document)
+		x.bring(c.segments(t, asked))
+		return asked
+	}
+	for operation, key := range map[applet.Operation]byte{applet.Authenticate: 1, applet.Sign: 2} {
+		asked := ask(operation, key)
+		if a := x.answer(c); a.Result != applet.KeyUnknown || a.Reference != asked.Reference {
+			t.Errorf("operation %d with key %d: %s", operation, key, a.Result)
+		}
+	}
+	asked := ask(applet.Authenticate, 2)
+	input := x.confirm()
+	prompts(t, input, "PIN1 daxil edin")
+	x.respond(typed(input, testPIN2))
+	sameTries(t, c.profile, 2, 3, 10)
+	input = x.want(toolkit.GetInput)
+	prompts(t, input, "PIN1 səhvdir. Qalan cəhd: 2")
+	x.respond(typed(input, testPIN1))
+	a := x.answer(c)
+	if a.Result != applet.Signed {
+		t.Fatalf("%s", a.Result)
+	}
+	sameTries(t, c.profile, 3, 3, 10)
+	looksRight(t, a.Signature, asked, cert)
+	if verdict, err := judge(t, a.Signature, document, cert); err != nil {
+		t.Errorf("openssl: %s", verdict)
+	}
+	c.profile.PIN1.Tries = 0
+	ask(applet.Authenticate, 2)
+	if a := x.answer(c); a.Result != applet.PINBlocked {
 		t.Errorf("%s", a.Result)
 	}
+	x.signs(c)
 }

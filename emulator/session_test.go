@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"bytes"
 	"testing"
 
 	"imza/simcard"
@@ -18,8 +19,9 @@ func TestFetchWantsTheAnnouncedLength(t *testing.T) {
 		if le == n {
 			continue
 		}
-		if r := x.do(simcard.Command{CLA: 0x80, INS: 0x12, Le: le}); r.SW != simcard.SWWrongLength || len(r.Data) != 0 {
-			t.Fatalf("FETCH of %d octets where %d wait: %s", le, n, r.SW)
+		answer, err := c.Transmit(simcard.Command{CLA: 0x80, INS: 0x12, Le: le}.Append(nil))
+		if err != nil || !bytes.Equal(answer, []byte{0x6C, byte(n)}) { // TS 102 221 §7.3.1.1.5
+			t.Fatalf("FETCH of %d octets where %d wait: %x %v", le, n, answer, err)
 		}
 	}
 	x.sw = announced
@@ -143,6 +145,7 @@ func TestResetEndsTheSession(t *testing.T) {
 			step()
 			before := c.profile.tries()
 			restart()
+			c.boot(t)
 			x.idle()
 			for number := range 256 {
 				if x.respond(typed(toolkit.Command{Number: byte(number), Type: toolkit.GetInput}, testPIN2)); x.sw != simcard.SWConditions {

@@ -273,12 +273,11 @@ func TestEachKeySignsForItself(t *testing.T) {
 	c := newCard(t, nil)
 	certs := map[byte]*x509.Certificate{1: c.cert}
 	for number, key := range map[byte]crypto.Signer{2: testRSA(), 3: testP384()} {
-		public, err := c.profile.AddKey(number, key)
-		if err != nil {
+		if err := c.profile.AddKey(number, applet.Sign, key); err != nil {
 			t.Fatal(err)
 		}
-		certs[number] = issue(public)
-		if err := c.profile.SetCertificate(number, certs[number]); err != nil {
+		certs[number] = issue(key.Public())
+		if err := c.profile.SetCertificate(number, certs[number].Raw); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -300,7 +299,7 @@ func TestEachKeySignsForItself(t *testing.T) {
 
 func TestKeysThatCannotSignAreUnknown(t *testing.T) {
 	c := newCard(t, nil)
-	if _, err := c.profile.AddKey(2, testP256()); err != nil { // no certificate yet
+	if err := c.profile.AddKey(2, applet.Sign, testP256()); err != nil { // no certificate yet
 		t.Fatal(err)
 	}
 	x := &terminal{TB: t, card: c}
@@ -314,24 +313,23 @@ func TestKeysThatCannotSignAreUnknown(t *testing.T) {
 		x.idle()
 	}
 	x.signs(c)
-	// A key of a kind for which CMS here has no algorithm: PIN2 is asked for,
-	// but nothing is signed.
+	// A key of a kind for which CMS here has no algorithm is no key of a card's.
 	_, ed, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c = newCard(t, ed)
-	x = &terminal{TB: t, card: c}
-	x.sign(c.segments(t, challenge()), testPIN2)
-	if a := x.answer(c); a.Result != applet.KeyUnknown || len(a.Signature) != 0 {
-		t.Errorf("an Ed25519 key: %s", a.Result)
+	if err := c.profile.AddKey(4, applet.Sign, ed); err == nil {
+		t.Error("an Ed25519 key was put on the card")
 	}
 }
 
 func TestCertificateOfAnUnknownKeyIsRefused(t *testing.T) {
 	c := newCard(t, nil)
-	if err := c.profile.SetCertificate(9, c.cert); err == nil {
+	if err := c.profile.SetCertificate(9, c.cert.Raw); err == nil {
 		t.Error("the card took a certificate for a key that it does not have")
+	}
+	if err := c.profile.SetCertificate(1, issue(testP384().Public()).Raw); err == nil {
+		t.Error("the card took a certificate of another key")
 	}
 }
 

@@ -1,39 +1,43 @@
 package emulator
 
 import (
-	"bytes"
-	"crypto/subtle"
 	"sync"
 	"time"
 
 	"imza/simcard"
+	"imza/simcard/applet"
 	"imza/simcard/ota"
 	"imza/simcard/sms"
 	"imza/simcard/toolkit"
-
-	"imza/simcard/applet"
 )
 
-// SIM is a software SIM: a card that answers by APDU and in no other way.
+// SIM is a software SIM: a UICC as far as a signing SIM needs one, that answers
+// by APDU and in no other way (TS 102 221). It speaks T=0 as a card does: what a
+// command with data has to say waits for GET RESPONSE (61XX), and a command
+// whose Le is not the answer's length is told the right one (6CXX).
 //
-//	80 10  TERMINAL PROFILE     80 C2  ENVELOPE (SMS-PP download)
-//	80 12  FETCH                80 14  TERMINAL RESPONSE
-//	00 20  VERIFY               00 24  CHANGE           00 2C  UNBLOCK
+//	00 A4  SELECT            00 B0  READ BINARY      00 B2  READ RECORD
+//	80 F2  STATUS            00 C0  GET RESPONSE     00 D6  UPDATE BINARY
+//	00 20  VERIFY PIN        00 24  CHANGE PIN       00 2C  UNBLOCK PIN
+//	00 26  DISABLE PIN       00 28  ENABLE PIN       00 47  GENERATE KEY PAIR
+//	80 10  TERMINAL PROFILE  80 C2  ENVELOPE         80 12  FETCH
+//	80 14  TERMINAL RESPONSE
 //
-// P2 of the PIN commands is 81 for PIN1 and 82 for PIN2. It is safe for
-// concurrent use; commands are carried out one after another, as in a card.
+// It is safe for concurrent use; commands are carried out one after another, as
+// in a card.
 type SIM struct {
 	mu      sync.Mutex
 	profile *Profile
 	save    func(*Profile) error // before what is remembered is acted upon
 	channel *ota.Channel
-	applet  signer
 
 	// What is lost when the power goes.
-	segments sms.Reassembler
-	queue    []toolkit.Command // the first one waits to be fetched
-	fetched  *toolkit.Command  // waits for its terminal response
-	number   byte              // of the last proactive command
+	df, ef   *file
+	record   int           // the current one of ef, from 1; 0: none
+	verified map[byte]bool // PINs, by key reference
+	answer   []byte        // waits for GET RESPONSE
+	writing  []byte        // a certificate, of which more is to come
+	toolkit  session
 }
 
 // NewSIM puts a profile into a card. save must store it before it returns.
@@ -42,253 +46,192 @@ func NewSIM(p *Profile, save func(*Profile) error) (*SIM, error) {
 	if err != nil {
 		return nil, err
 	}
+	for i := range p.Keys {
+		if err := p.Keys[i].prepare(); err != nil {
+			return nil, err
+		}
+	}
 	s := &SIM{profile: p, save: save, channel: channel}
 	s.Reset()
 	return s, nil
 }
 
+// atr is the answer to reset (ISO 7816-3 §8.2): T=0 at the usual speeds, and
+// T=15 with the clock stopped either way and voltages of all classes. The
+// historical octets (ISO 7816-4 §12.1.1) say: applications by full and partial
+// AID, listed in EF_DIR; files by path, id and short id; no logical channels.
+var atr = []byte{
+	0x3B, 0x9E, 0x96, 0x80, 0x1F, 0xC7,
+	0x80, 0x31, 0xE0, 0x73, 0xF6, 0x21, 0x00, 0x66, 'i', 'm', 'z', 'a', 0x01, 0x00,
+	0x00, // TCK, below
+}
+
+func init() {
+	last := len(atr) - 1
+	for _, octet := range atr[1:last] {
+		atr[last] ^= octet
+	}
+}
+
+// ATR is what the card says first when it is given power.
+func (*SIM) ATR() []byte { return append([]byte(nil), atr...) }
+
 // Reset is power off and on.
 func (s *SIM) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.forget()
+	s.df, s.ef, s.record = mf, nil, 0
+	s.verified = make(map[byte]bool)
+	s.answer, s.writing = nil, nil
+	s.toolkit = session{}
 }
 
-// forget ends whatever session was under way.
-func (s *SIM) forget() {
-	s.segments = sms.Reassembler{Expiry: 5 * time.Minute, Most: 4}
-	s.queue, s.fetched = nil, nil
-	s.applet = signer{}
+// instruction is what the card does with an INS, and of which class it is.
+type instruction struct {
+	class    byte
+	carryOut func(*SIM, simcard.Command) simcard.Response
+}
+
+const (
+	classISO     = 0x00
+	classToolkit = 0x80
+)
+
+var instructions map[byte]instruction
+
+func init() {
+	instructions = map[byte]instruction{
+		simcard.SelectFile:       {classISO, (*SIM).selectFile},
+		simcard.ReadBinary:       {classISO, (*SIM).readBinary},
+		simcard.ReadRecord:       {classISO, (*SIM).readRecord},
+		simcard.UpdateBinary:     {classISO, (*SIM).updateBinary},
+		simcard.Status:           {classToolkit, (*SIM).status},
+		simcard.Verify:           {classISO, (*SIM).verify},
+		simcard.ChangePIN:        {classISO, (*SIM).change},
+		simcard.UnblockPIN:       {classISO, (*SIM).unblock},
+		simcard.DisablePIN:       {classISO, (*SIM).disable},
+		simcard.EnablePIN:        {classISO, (*SIM).enable},
+		simcard.GenerateKeyPair:  {classISO, (*SIM).generateKeyPair},
+		simcard.ManageChannel:    {classISO, (*SIM).manageChannel},
+		simcard.TerminalProfile:  {classToolkit, (*SIM).terminalProfile},
+		simcard.Envelope:         {classToolkit, (*SIM).envelope},
+		simcard.Fetch:            {classToolkit, (*SIM).fetch},
+		simcard.TerminalResponse: {classToolkit, (*SIM).terminalResponse},
+	}
 }
 
 // Transmit implements simcard.Card.
 func (s *SIM) Transmit(command []byte) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	r := s.respond(command)
+	return r.Append(make([]byte, 0, len(r.Data)+2)), nil
+}
+
+func (s *SIM) respond(command []byte) simcard.Response {
+	waiting := s.answer
+	s.answer = nil // only the very next command may have it
+	if len(command) < 4 {
+		return status(simcard.SWWrongLength)
+	}
+	do, sw := chosen(command[0], command[1])
+	if sw != simcard.SWOK {
+		return status(sw)
+	}
 	c, err := simcard.ParseCommand(command)
 	if err != nil {
-		return simcard.Response{SW: simcard.SWWrongLength}.Append(nil), nil
+		return status(simcard.SWWrongLength)
 	}
-	return s.dispatch(c).Append(nil), nil
+	if do == nil {
+		return s.getResponse(c, waiting)
+	}
+	r := do(s, c)
+	if len(r.Data) > 0 && len(c.Data) > 0 {
+		s.answer = r.Data
+		return status(simcard.SWAvailable(len(r.Data)))
+	}
+	return s.announce(r)
 }
 
-func (s *SIM) dispatch(c simcard.Command) simcard.Response {
-	switch c.CLA {
-	case 0x80:
-		switch c.INS {
-		case 0x10: // TERMINAL PROFILE: a terminal begins, and knows nothing of what was
-			s.forget()
-			return s.done()
-		case 0xC2:
-			return s.envelope(c)
-		case 0x12:
-			return s.fetch(c)
-		case 0x14:
-			return s.terminalResponse(c)
-		}
-	case 0x00:
-		switch c.INS {
-		case 0x20:
-			return s.verify(c)
-		case 0x24:
-			return s.change(c)
-		case 0x2C:
-			return s.unblock(c)
-		}
-	default:
-		return simcard.Response{SW: simcard.SWUnknownCLA}
-	}
-	return simcard.Response{SW: simcard.SWUnknownINS}
-}
-
-// done is the end of a command that went well: it tells of a proactive command
-// that waits (TS 102 223 §6.4).
-func (s *SIM) done() simcard.Response {
-	if s.fetched != nil || len(s.queue) == 0 {
-		return simcard.Response{SW: simcard.SWOK}
-	}
-	octets, err := s.queue[0].Append(nil)
-	if err != nil {
-		return simcard.Response{SW: simcard.SWTechnical}
-	}
-	return simcard.Response{SW: simcard.SWProactive(len(octets))}
-}
-
-// envelope takes an SMS-PP download. Until the packet's checksum holds every
-// packet has the same answer, so that the card tells nobody anything.
-func (s *SIM) envelope(c simcard.Command) simcard.Response {
-	tpdu, err := toolkit.ParseSMSDownload(c.Data)
-	if err != nil {
-		return simcard.Response{SW: simcard.SWWrongData}
-	}
-	d, err := sms.ParseDeliver(tpdu)
-	if err != nil || d.PID != sms.PIDDataDownload || !d.UDHI {
-		return s.done()
-	}
-	part, err := sms.ParseUserData(d.UserData)
-	if err != nil {
-		return s.done()
-	}
-	message, whole, err := s.segments.Add(d.Originator.Digits, part, time.Now())
-	if err != nil || !whole || message.Kind != sms.CommandPacket {
-		return s.done()
-	}
-	counter, data, err := s.channel.OpenCommand(message.Payload)
-	if err != nil || counter <= s.profile.Counter || counter == ota.MaxCounter {
-		return s.done()
-	}
-	// The counter is remembered before the command runs: whatever happens
-	// next, this packet is not taken again.
-	s.profile.Counter = counter
-	if s.save(s.profile) != nil {
-		return simcard.Response{SW: simcard.SWTechnical}
-	}
-	s.challenge(d.Originator, counter, data)
-	return s.done()
-}
-
-// propose queues a proactive command.
-func (s *SIM) propose(c toolkit.Command) {
-	s.number = s.number%0xFE + 1
-	c.Number = s.number
-	s.queue = append(s.queue, c)
-}
-
-func (s *SIM) fetch(c simcard.Command) simcard.Response {
-	if s.fetched != nil || len(s.queue) == 0 {
-		return simcard.Response{SW: simcard.SWConditions}
-	}
-	octets, err := s.queue[0].Append(nil)
-	if err != nil {
-		return simcard.Response{SW: simcard.SWTechnical}
-	}
-	if c.Le != len(octets) {
-		return simcard.Response{SW: simcard.SWWrongLength}
-	}
-	s.fetched = &s.queue[0]
-	s.queue = s.queue[1:]
-	return simcard.Response{Data: octets, SW: simcard.SWOK}
-}
-
-func (s *SIM) terminalResponse(c simcard.Command) simcard.Response {
-	if s.fetched == nil {
-		return simcard.Response{SW: simcard.SWConditions}
-	}
-	r, err := toolkit.ParseResponse(c.Data)
-	if err != nil || r.Number != s.fetched.Number || r.Type != s.fetched.Type {
-		return simcard.Response{SW: simcard.SWWrongData}
-	}
-	command := *s.fetched
-	s.fetched = nil
-	s.responded(command, r)
-	return s.done()
-}
-
-// pin finds the PIN that a command is about.
-func (s *SIM) pin(c simcard.Command) *PIN {
+// chosen finds what an instruction does; nil is GET RESPONSE. Bits 1 and 2 of a
+// class are the logical channel, 3 and 4 secure messaging (TS 102 221 §10.1.1).
+func chosen(class, ins byte) (func(*SIM, simcard.Command) simcard.Response, simcard.SW) {
 	switch {
-	case c.P1 != 0:
-		return nil
-	case c.P2 == 0x81:
-		return &s.profile.PIN1
-	case c.P2 == 0x82:
-		return &s.profile.PIN2
+	case class&^0x8F != 0:
+		return nil, simcard.SWUnknownCLA
+	case class&0x0C != 0:
+		return nil, simcard.SWSecureMessaging
+	case class&0x03 != 0:
+		return nil, simcard.SWChannel
+	case ins == simcard.GetResponse && class == classISO:
+		return nil, simcard.SWOK
 	}
-	return nil
-}
-
-const pinLen = 8 // padded with FF
-
-func (s *SIM) verify(c simcard.Command) simcard.Response {
-	pin := s.pin(c)
+	i, known := instructions[ins]
 	switch {
-	case pin == nil:
-		return simcard.Response{SW: simcard.SWReferencedData}
-	case len(c.Data) == 0: // asks for the tries
-		return simcard.Response{SW: pin.refused()}
-	case len(c.Data) != pinLen:
-		return simcard.Response{SW: simcard.SWWrongLength}
+	case known && i.class == class:
+		return i.carryOut, simcard.SWOK
+	case known || ins == simcard.GetResponse:
+		return nil, simcard.SWUnknownCLA
 	}
-	return simcard.Response{SW: s.try(pin, c.Data, pinTries)}
+	return nil, simcard.SWUnknownINS
 }
 
-func (s *SIM) change(c simcard.Command) simcard.Response {
-	pin := s.pin(c)
-	if pin == nil {
-		return simcard.Response{SW: simcard.SWReferencedData}
+// getResponse brings what the command before had to say (TS 102 221 §7.3.1.1).
+func (s *SIM) getResponse(c simcard.Command, waiting []byte) simcard.Response {
+	switch {
+	case c.P1 != 0 || c.P2 != 0:
+		return status(simcard.SWWrongP1P2)
+	case len(c.Data) > 0:
+		return status(simcard.SWWrongLength)
+	case len(waiting) == 0:
+		return status(simcard.SWConditions)
+	case c.Le == 0 || c.Le > len(waiting):
+		s.answer = waiting
+		return status(simcard.SWLength(len(waiting)))
+	case c.Le < len(waiting):
+		s.answer = waiting[c.Le:]
+		return simcard.Response{Data: waiting[:c.Le], SW: simcard.SWAvailable(len(s.answer))}
 	}
-	return simcard.Response{SW: s.replace(pin, pin, pinTries, c.Data)}
+	return s.announce(simcard.Response{Data: waiting, SW: simcard.SWOK})
 }
 
-func (s *SIM) unblock(c simcard.Command) simcard.Response {
-	pin := s.pin(c)
-	if pin == nil {
-		return simcard.Response{SW: simcard.SWReferencedData}
+// announce puts 91XX in place of 9000 while a proactive command waits
+// (TS 102 221 §7.4.2.1).
+func (s *SIM) announce(r simcard.Response) simcard.Response {
+	if waits := s.toolkit.waits(); r.SW == simcard.SWOK && waits > 0 {
+		r.SW = simcard.SWProactive(waits)
 	}
-	return simcard.Response{SW: s.replace(pin, &s.profile.PUK, pukTries, c.Data)}
+	return r
 }
 
-// replace sets a PIN's digits after the right guard (the PIN itself, or the
-// PUK) was given in front of the new ones.
-func (s *SIM) replace(pin, guard *PIN, tries int, data []byte) simcard.SW {
-	if len(data) != 2*pinLen {
-		return simcard.SWWrongLength
+func status(sw simcard.SW) simcard.Response { return simcard.Response{SW: sw} }
+
+// exactly gives a command that brings no data the answer's octets, if its Le is
+// their number.
+func exactly(data []byte, c simcard.Command) simcard.Response {
+	if c.Le != len(data) {
+		return status(simcard.SWLength(len(data)))
 	}
-	digits, ok := pinDigits(data[pinLen:])
-	if !ok {
-		return simcard.SWWrongData
-	}
-	if sw := s.try(guard, data[:pinLen], tries); sw != simcard.SWOK {
-		return sw
-	}
-	*pin = PIN{digits, pinTries}
-	if s.save(s.profile) != nil {
-		return simcard.SWTechnical
-	}
-	return simcard.SWOK
+	return simcard.Response{Data: data, SW: simcard.SWOK}
 }
 
-// try compares eight octets with a PIN. The try is taken away, and that
-// stored, before they are compared: cutting the power gives none back.
-func (s *SIM) try(pin *PIN, octets []byte, tries int) simcard.SW {
-	if pin.Tries <= 0 {
-		return simcard.SWPINBlocked
-	}
-	pin.Tries--
-	if s.save(s.profile) != nil {
-		return simcard.SWTechnical
-	}
-	if subtle.ConstantTimeCompare(padPIN(pin.Digits), octets) != 1 {
-		return pin.refused()
-	}
-	pin.Tries = tries
-	if s.save(s.profile) != nil {
-		return simcard.SWTechnical
-	}
-	return simcard.SWOK
-}
+// manageChannel is refused: there is the basic channel only.
+func (*SIM) manageChannel(simcard.Command) simcard.Response { return status(simcard.SWChannel) }
 
-// refused is the status word of a PIN that was not right, or was only asked
-// after.
-func (p *PIN) refused() simcard.SW {
-	if p.Tries <= 0 {
-		return simcard.SWPINBlocked
-	}
-	return simcard.SWTries(p.Tries)
-}
+// segmentsExpire is how long a message may stay without its missing segments,
+// and mostMessages how many may.
+const (
+	segmentsExpire = 5 * time.Minute
+	mostMessages   = 4
+)
 
-func padPIN(digits string) []byte {
-	octets := bytes.Repeat([]byte{0xFF}, pinLen)
-	copy(octets, digits)
-	return octets
-}
-
-func pinDigits(octets []byte) (string, bool) {
-	digits := bytes.TrimRight(octets, "\xFF")
-	for _, d := range digits {
-		if d < '0' || d > '9' {
-			return "", false
-		}
-	}
-	return string(digits), len(digits) >= 4
+// session is what goes on between card and handset.
+type session struct {
+	terminal toolkit.Profile // what the handset can do; nil: it has not said
+	segments sms.Reassembler
+	queue    []proposal // the first one waits to be fetched
+	fetched  *proposal  // waits for its terminal response
+	number   byte       // of the last proactive command
+	asked    pending    // on the screen
+	menu     *dialogue  // on the screen
 }

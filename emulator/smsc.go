@@ -20,8 +20,13 @@ import (
 // SMSC is an operator's message centre: it takes submit_sm from those who bind,
 // delivers to the handset that has the number, sends receipts, and brings what
 // handsets send to those who are bound, again and again until it is taken.
+//
+// Handsets in other processes bind, too: see Attach.
 type SMSC struct {
 	Log *slog.Logger
+	// HandsetPassword is what handsets of other processes bind with; empty: none
+	// may. It is set before Serve.
+	HandsetPassword string
 
 	server  smpp.Server
 	ids     atomic.Uint64
@@ -31,14 +36,17 @@ type SMSC struct {
 	running sync.WaitGroup
 
 	mu     sync.Mutex
-	lines  map[string]*Line // by digits of the number
-	bound  []*smpp.Session  // those that receive
-	rebind chan struct{}    // closed when somebody binds
+	lines  map[string]*Line         // by digits of the number
+	remote map[string]*smpp.Session // handsets of other processes, likewise
+	bound  []*smpp.Session          // ESMEs that receive
+	rebind chan struct{}            // closed when somebody binds
 }
 
 // Line is a number: the handset that has it, and what the network does to it.
 type Line struct {
-	MSISDN  simcard.MSISDN
+	MSISDN simcard.MSISDN
+	// Handset is nil of a number whose handset is in another process, when it is
+	// there.
 	Handset *Handset
 	// Operator is the system_id that what the handset sends goes to; empty is
 	// whoever is bound.
@@ -58,15 +66,20 @@ const scrambleFor = 50 * time.Millisecond
 
 // NewSMSC makes a centre without lines. account tells who may bind.
 func NewSMSC(account func(systemID string) (smpp.Account, bool), log *slog.Logger) *SMSC {
-	c := &SMSC{Log: log, lines: make(map[string]*Line), rebind: make(chan struct{})}
+	c := &SMSC{Log: log, lines: make(map[string]*Line), remote: make(map[string]*smpp.Session), rebind: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	// Ids go on from another place after each start, as a real centre's do: one
 	// that comes twice would confuse receipts.
 	c.ids.Store(rand.Uint64() >> 16 << 16)
 	c.server = smpp.Server{
 		Options: smpp.Options{SystemID: "imza-smsc", Window: 100, Handler: c.submit, Log: log},
-		Account: account,
-		Bound:   c.onBind,
+		Account: func(id string) (smpp.Account, bool) {
+			if isNumber(id) {
+				return c.handsetAccount(id)
+			}
+			return account(id)
+		},
+		Bound: c.onBind,
 	}
 	return c
 }
@@ -76,7 +89,18 @@ func (c *SMSC) Add(l *Line) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lines[l.MSISDN.Digits()] = l
-	l.Handset.Send = func(tpdu []byte) error { return c.originate(l, tpdu) }
+	if l.Handset != nil {
+		l.Handset.Send = func(tpdu []byte) error { return c.originate(l, tpdu) }
+	}
+}
+
+// SetOff switches a number's handset off, or on again, for the network.
+func (c *SMSC) SetOff(number simcard.MSISDN, off bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if l := c.lines[number.Digits()]; l != nil {
+		l.Off = off
+	}
 }
 
 // Serve takes SMPP connections until Close.
@@ -93,13 +117,19 @@ func (c *SMSC) Close() error {
 	}
 	c.mu.Unlock()
 	for _, l := range lines {
-		l.Handset.SwitchOff()
+		if l.Handset != nil {
+			l.Handset.SwitchOff()
+		}
 	}
 	c.running.Wait()
 	return err
 }
 
 func (c *SMSC) onBind(s *smpp.Session) {
+	if isNumber(s.Request().SystemID) {
+		c.handsetBound(s)
+		return
+	}
 	c.mu.Lock()
 	if s.Receives() {
 		c.bound = append(c.bound, s)
@@ -117,20 +147,24 @@ func (c *SMSC) onBind(s *smpp.Session) {
 
 // submit takes a message: it is accepted at once and delivered after.
 func (c *SMSC) submit(_ context.Context, s *smpp.Session, m *smpp.ShortMessage) (string, smpp.Status) {
-	c.mu.Lock()
-	line := c.lines[m.Dest.Addr]
-	c.mu.Unlock()
-	if line == nil {
-		return "", smpp.StatusInvalidDest
-	}
 	if c.handing.Load() > maxHanding {
 		return "", smpp.StatusQueueFull
 	}
 	id := strconv.FormatUint(c.ids.Add(1), 16)
+	if number := s.Request().SystemID; isNumber(number) {
+		c.fromRemote(number, m)
+		return id, smpp.StatusOK
+	}
+	c.mu.Lock()
+	known := c.lines[m.Dest.Addr] != nil || c.remote[m.Dest.Addr] != nil
+	c.mu.Unlock()
+	if !known {
+		return "", smpp.StatusInvalidDest
+	}
 	submitted := time.Now()
 	c.running.Go(func() {
 		r := smpp.Receipt{MessageID: id, State: smpp.Delivered}
-		if err := c.deliver(line, m, submitted); err != nil {
+		if err := c.deliver(m, submitted); err != nil {
 			r.State = smpp.Undeliverable
 			if errors.Is(err, errOff) {
 				r.Error = smpp.AbsentSubscriber
@@ -146,21 +180,50 @@ func (c *SMSC) submit(_ context.Context, s *smpp.Session, m *smpp.ShortMessage) 
 
 var errOff = errors.New("emulator: the handset is switched off")
 
-// deliver brings a message to the handset as an SMS-DELIVER.
-func (c *SMSC) deliver(l *Line, m *smpp.ShortMessage, at time.Time) error {
-	if l.Off {
+// A card whose toolkit is busy is tried again, as a centre does that is told so
+// (TS 23.040 §9.2.3.22, D4).
+const (
+	busyPause = 250 * time.Millisecond
+	busyFor   = 30 * time.Second
+)
+
+// deliver brings a message to the handset.
+func (c *SMSC) deliver(m *smpp.ShortMessage, at time.Time) error {
+	for {
+		err := c.deliverOnce(m, at)
+		if !errors.Is(err, ErrBusy) || time.Since(at) > busyFor || c.ctx.Err() != nil {
+			return err
+		}
+		sleep(c.ctx, busyPause)
+	}
+}
+
+func (c *SMSC) deliverOnce(m *smpp.ShortMessage, at time.Time) error {
+	c.mu.Lock()
+	line, remote := c.lines[m.Dest.Addr], c.remote[m.Dest.Addr]
+	off := line == nil || line.Handset == nil || line.Off
+	c.mu.Unlock()
+	switch {
+	case remote != nil:
+		return c.toRemote(remote, m)
+	case off:
 		return errOff
 	}
+	tpdu, err := deliverTPDU(m, at)
+	if err != nil {
+		return err
+	}
+	return line.Handset.Deliver(tpdu)
+}
+
+// deliverTPDU is a message as an SMS-DELIVER.
+func deliverTPDU(m *smpp.ShortMessage, at time.Time) ([]byte, error) {
 	d := sms.Deliver{
 		Originator: sms.Address{Type: 0x80 | m.Source.TON<<4 | m.Source.NPI, Digits: m.Source.Addr},
 		PID:        m.ProtocolID, DCS: m.DataCoding, Timestamp: at.Truncate(time.Second),
 		UDHI: m.ESMClass&smpp.ESMClassUDHI != 0, UserData: m.Content(),
 	}
-	tpdu, err := d.Append(nil)
-	if err != nil {
-		return err
-	}
-	return l.Handset.Deliver(tpdu)
+	return d.Append(nil)
 }
 
 // originate takes an SMS-SUBMIT from a handset. It is accepted at once and
@@ -202,15 +265,20 @@ func (c *SMSC) forward(l *Line, tpdu []byte) {
 	if err != nil {
 		return // it was parsed before
 	}
-	deliver := &smpp.ShortMessage{
-		Source:     smpp.International(l.MSISDN.Digits()),
+	c.hand(l.Operator, originated(l.MSISDN, &m))
+}
+
+// originated is what a handset sends, as the centre hands it on.
+func originated(from simcard.MSISDN, m *sms.Submit) *smpp.ShortMessage {
+	out := &smpp.ShortMessage{
+		Source:     smpp.International(from.Digits()),
 		Dest:       smpp.Address{TON: m.Destination.Type >> 4 & 7, NPI: m.Destination.Type & 15, Addr: m.Destination.Digits},
 		ProtocolID: m.PID, DataCoding: m.DCS, Message: m.UserData,
 	}
 	if m.UDHI {
-		deliver.ESMClass = smpp.ESMClassUDHI
+		out.ESMClass = smpp.ESMClassUDHI
 	}
-	c.hand(l.Operator, deliver)
+	return out
 }
 
 // Retries of what nobody took: the first pause, which is doubled up to the
@@ -225,8 +293,8 @@ const (
 // accepted.
 const maxHanding = 10_000
 
-// anybody is in place of a system_id: whoever is bound.
-const anybody = ""
+// everyone is in place of a system_id: whoever is bound.
+const everyone = ""
 
 // hand brings a deliver_sm to one of the sessions of a system_id, until one
 // takes it or refuses it for good.
@@ -286,7 +354,7 @@ func (c *SMSC) boundAs(systemID string) (*smpp.Session, <-chan struct{}) {
 	defer c.mu.Unlock()
 	var theirs []*smpp.Session
 	for _, s := range c.bound {
-		if systemID == anybody || s.Request().SystemID == systemID {
+		if systemID == everyone || s.Request().SystemID == systemID {
 			theirs = append(theirs, s)
 		}
 	}

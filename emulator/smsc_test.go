@@ -15,7 +15,7 @@ import (
 )
 
 func TestChallengeComesBackAsSegments(t *testing.T) {
-	n := newNetwork(t, Line{}, Person{})
+	n := newNetwork(t, Line{}, nil)
 	s, taken := n.bind(t, nil)
 	asked := long()
 	asked.Digest = digestOf(asked.Algorithm, document)
@@ -39,7 +39,7 @@ func TestChallengeComesBackAsSegments(t *testing.T) {
 }
 
 func TestReceiptOnlyWhereAskedFor(t *testing.T) {
-	n := newNetwork(t, Line{}, Person{})
+	n := newNetwork(t, Line{}, nil)
 	s, taken := n.bind(t, nil)
 	m := messages(n.card.segments(t, challenge()))[0]
 	m.RegisteredDelivery = 0
@@ -52,7 +52,7 @@ func TestReceiptOnlyWhereAskedFor(t *testing.T) {
 }
 
 func TestHandsetThatIsOffIsUndeliverable(t *testing.T) {
-	n := newNetwork(t, Line{Off: true}, Person{})
+	n := newNetwork(t, Line{Off: true}, nil)
 	s, taken := n.bind(t, nil)
 	ids := submit(t, s, n.card.segments(t, challenge()))
 	if m := collect(t, taken, 1, none); m.receipts[ids[0]] != smpp.Undeliverable {
@@ -63,7 +63,7 @@ func TestHandsetThatIsOffIsUndeliverable(t *testing.T) {
 
 // What a card or a radio link cannot take is undeliverable as well.
 func TestMessageThatFitsNoTPDUIsUndeliverable(t *testing.T) {
-	n := newNetwork(t, Line{}, Person{})
+	n := newNetwork(t, Line{}, nil)
 	s, taken := n.bind(t, nil)
 	for name, change := range map[string]func(*smpp.ShortMessage){
 		"141 octets":              func(m *smpp.ShortMessage) { m.Message = append([]byte{0}, make([]byte, 140)...) },
@@ -83,7 +83,7 @@ func TestMessageThatFitsNoTPDUIsUndeliverable(t *testing.T) {
 }
 
 func TestScrambledLine(t *testing.T) {
-	n := newNetwork(t, Line{Scramble: true}, Person{})
+	n := newNetwork(t, Line{Scramble: true}, nil)
 	s, taken := n.bind(t, nil)
 	for range 2 { // the second time as the first
 		asked := challenge()
@@ -111,7 +111,7 @@ func TestScrambledLine(t *testing.T) {
 }
 
 func TestUnknownNumbersAreRefused(t *testing.T) {
-	n := newNetwork(t, Line{}, Person{})
+	n := newNetwork(t, Line{}, nil)
 	s, taken := n.bind(t, nil)
 	for _, number := range []string{"994500000002", "", "+994500000001", "99450000000", "imza"} {
 		m := messages(n.card.segments(t, challenge()))[0]
@@ -126,7 +126,7 @@ func TestUnknownNumbersAreRefused(t *testing.T) {
 }
 
 func TestWrongPasswordIsRefused(t *testing.T) {
-	n := newNetwork(t, Line{}, Person{})
+	n := newNetwork(t, Line{}, nil)
 	for who, want := range map[[2]string]smpp.Status{
 		{"imza", "wrong"}: smpp.StatusInvalidPassword, {"imza", ""}: smpp.StatusInvalidPassword,
 		{"other", password}: smpp.StatusInvalidSystemID, {"IMZA", password}: smpp.StatusInvalidSystemID,
@@ -148,7 +148,7 @@ func TestAnswerWaitsForSomebodyWhoIsBound(t *testing.T) {
 	submit(t, s, n.card.segments(t, asked))
 	collect(t, taken, 1, none)
 	receive(t, looking, "the prompt")
-	theirs, _ := n.boundAs(anybody)
+	theirs, _ := n.boundAs(everyone)
 	_ = s.Close()
 	receive(t, theirs.Done(), "the centre's end of the session")
 	close(act)
@@ -163,7 +163,7 @@ func TestWhatIsNotTakenComesAgain(t *testing.T) {
 	for _, status := range []smpp.Status{smpp.StatusTemporary, smpp.StatusQueueFull, smpp.StatusThrottled, smpp.StatusSystemError} {
 		t.Run(status.Error(), func(t *testing.T) {
 			t.Parallel() // each waits for the centre's pause
-			n := newNetwork(t, Line{}, Person{})
+			n := newNetwork(t, Line{}, nil)
 			var refused atomic.Int32
 			taken := make(chan *smpp.ShortMessage, 100)
 			s, _ := n.bind(t, func(_ context.Context, _ *smpp.Session, m *smpp.ShortMessage) (string, smpp.Status) {
@@ -186,14 +186,14 @@ func TestWhatIsNotTakenComesAgain(t *testing.T) {
 
 func TestWhatIsRefusedForGoodIsDropped(t *testing.T) {
 	for _, status := range []smpp.Status{smpp.StatusPermanent, smpp.StatusInvalidMessage, smpp.StatusInvalidDest, smpp.StatusInvalidCommand, 0x400} {
-		n := newNetwork(t, Line{}, Person{})
+		n := newNetwork(t, Line{}, nil)
 		var offered atomic.Int32
 		n.bind(t, func(context.Context, *smpp.Session, *smpp.ShortMessage) (string, smpp.Status) {
 			offered.Add(1)
 			return "", status
 		})
 		given := make(chan struct{})
-		go func() { defer close(given); n.hand(anybody, messages(n.card.segments(t, challenge()))[0]) }()
+		go func() { defer close(given); n.hand(everyone, messages(n.card.segments(t, challenge()))[0]) }()
 		receive(t, given, "the end of a delivery")
 		if offered.Load() != 1 {
 			t.Errorf("%v: offered %d times", status, offered.Load())
@@ -204,7 +204,7 @@ func TestWhatIsRefusedForGoodIsDropped(t *testing.T) {
 // S7 from the other side: a session that dies with a message unacknowledged
 // has not taken it.
 func TestWhatWasNotAcknowledgedComesAgain(t *testing.T) {
-	n := newNetwork(t, Line{}, Person{})
+	n := newNetwork(t, Line{}, nil)
 	begun := make(chan struct{}, 100)
 	s, _ := n.bind(t, func(ctx context.Context, _ *smpp.Session, _ *smpp.ShortMessage) (string, smpp.Status) {
 		begun <- struct{}{}
@@ -223,7 +223,7 @@ func TestWhatWasNotAcknowledgedComesAgain(t *testing.T) {
 
 // An ESME of several sessions: any of them gets what comes in.
 func TestAnswerGoesToOneOfThoseWhoAreBound(t *testing.T) {
-	n := newNetwork(t, Line{}, Person{})
+	n := newNetwork(t, Line{}, nil)
 	taken := make(chan *smpp.ShortMessage, 100)
 	into := func(_ context.Context, _ *smpp.Session, m *smpp.ShortMessage) (string, smpp.Status) {
 		taken <- m
@@ -315,7 +315,7 @@ func TestCloseAtAnyMoment(t *testing.T) {
 
 // The gateway's own pool against this centre, which goes away and comes back.
 func TestESMEFindsTheCentreAgain(t *testing.T) {
-	n := newNetwork(t, Line{}, Person{})
+	n := newNetwork(t, Line{}, nil)
 	taken := make(chan *smpp.ShortMessage, 100)
 	e := &smpp.Pool{Addr: n.addr, Bind: smpp.BindRequest{SystemID: "imza", Password: password},
 		Handler: func(_ context.Context, _ *smpp.Pool, m *smpp.ShortMessage) smpp.Status {
@@ -338,7 +338,7 @@ func TestESMEFindsTheCentreAgain(t *testing.T) {
 		if a := n.answer(t, m.parts); a.Result != applet.Signed || a.Reference != asked.Reference {
 			t.Errorf("%s", a.Result)
 		}
-		theirs, _ := n.boundAs(anybody)
+		theirs, _ := n.boundAs(everyone)
 		_ = theirs.Close() // the centre unbinds
 	}
 }

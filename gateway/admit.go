@@ -207,7 +207,7 @@ func (g *Gateway) prepare(ctx context.Context, r Request) (*Transaction, error) 
 	t := &Transaction{
 		ID: newID(), State: Pending, Progress: Accepted,
 		Provider: r.Provider, MSISDN: r.MSISDN, ICCID: subscriber.ICCID,
-		Serial: certificate.Serial, Type: certificate.Type, Key: certificate.Key,
+		Serial: certificate.Serial, Type: certificate.Type, Key: certificate.Key, Short: subscriber.ShortAnswers,
 		Algorithm: r.Algorithm, Digest: r.Digest, Text: r.Text, Language: r.Language,
 		SigningTime: now.UTC().Truncate(time.Second),
 	}

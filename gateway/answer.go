@@ -149,6 +149,12 @@ func (g *Gateway) answer(ctx context.Context, id string, message sms.Message) er
 		g.drop("answers another challenge")
 		return nil
 	}
+	if response.Status == ota.StatusCounterLow {
+		// The network brought the challenge twice. What the card does with the first
+		// is not over; if it never had the first, the deadline ends it.
+		g.drop("the challenge came twice")
+		return nil
+	}
 	o, reply := g.judge(ctx, t, response)
 	if reply != nil {
 		return reply
@@ -174,9 +180,12 @@ func (g *Gateway) judge(ctx context.Context, t *Transaction, response ota.Respon
 	if answer.Reference.String() != t.ID {
 		return outcome{state: CardError, reason: "answer of another transaction"}, nil
 	}
+	if answer.Short != t.Short && answer.Result != applet.NotUnderstood {
+		return outcome{state: CardError, reason: "answer of another form"}, nil
+	}
 	switch answer.Result {
 	case applet.Signed:
-		return g.verify(ctx, t, answer.Signature)
+		return g.verify(ctx, t, answer)
 	case applet.CancelledByUser:
 		return outcome{state: CancelledByUser}, nil
 	case applet.PINBlocked:
@@ -188,7 +197,7 @@ func (g *Gateway) judge(ctx context.Context, t *Transaction, response ota.Respon
 
 // verify judges a signature by the record as it is now: nothing that it says
 // of itself is believed.
-func (g *Gateway) verify(ctx context.Context, t *Transaction, signature []byte) (outcome, error) {
+func (g *Gateway) verify(ctx context.Context, t *Transaction, answer applet.Answer) (outcome, error) {
 	certificate, err := g.directory.Certificate(ctx, t.Serial)
 	if err != nil {
 		return outcome{}, err
@@ -203,10 +212,17 @@ func (g *Gateway) verify(ctx context.Context, t *Transaction, signature []byte) 
 	if err := g.authority.Check(certificate.X509, pki.Signing, t.SigningTime); err != nil {
 		return bad(err)
 	}
-	if err := cms.Verify(signature, &cms.Expectation{
+	want := &cms.Expectation{
 		Certificate: certificate.X509, Hash: t.Algorithm.Hash(), Digest: t.Digest,
 		SigningTime: t.SigningTime, ShownText: sha256.Sum256([]byte(t.Text)),
-	}); err != nil {
+	}
+	signature := answer.Signature
+	if answer.Short {
+		if signature, err = cms.Assemble(answer.Signature, want); err != nil {
+			return bad(err)
+		}
+	}
+	if err := cms.Verify(signature, want); err != nil {
 		return bad(err)
 	}
 	complete, err := cms.AddCertificate(signature, certificate.X509)

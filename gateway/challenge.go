@@ -92,7 +92,7 @@ func (g *Gateway) seal(t *Transaction) ([][]byte, error) {
 		return nil, err
 	}
 	challenge := applet.Challenge{
-		Reference: reference, Operation: applet.Sign, Key: t.Key,
+		Short: t.Short, Reference: reference, Operation: applet.Sign, Key: t.Key,
 		Algorithm: t.Algorithm, Digest: t.Digest, Time: t.SigningTime, Language: t.Language, Text: t.Text,
 	}
 	octets, err := challenge.Append(nil)

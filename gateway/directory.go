@@ -37,6 +37,7 @@ type Subscriber struct {
 	MSISDN       simcard.MSISDN
 	FIN          policy.FIN
 	ICCID        simcard.ICCID
+	ShortAnswers bool // the card gives them
 	Certificates []Certificate
 }
 

@@ -221,6 +221,7 @@ type world struct {
 	pool        *smpp.Pool // of the node that was made last
 	log         *lockedBuffer
 	config      gateway.Config
+	short       bool // cards enrolled from now on give short answers
 }
 
 var masterKey = bytes.Repeat([]byte{0x4B}, 16)
@@ -326,26 +327,26 @@ func (w *world) enrolNumber(n int, number simcard.MSISDN) *telephone {
 		w.t.Fatal(err)
 	}
 	profile := emulator.NewProfile(p.iccid, keys, "1111", pin2, "12345678")
-	private, err := emulator.NewP256()
+	private, err := emulator.NewKey(applet.P256)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	public, err := profile.AddKey(1, private)
-	if err != nil {
+	if err := profile.AddKey(1, applet.Sign, private); err != nil {
 		w.t.Fatal(err)
 	}
 	cert, err := w.config.Authority.Issue(pki.Holder{FIN: string(fin), GivenName: "A", Surname: "B", VOEN: string(voen), Organisation: "Nümunə"},
-		pki.Signing, public, time.Now().UTC().Truncate(time.Second))
+		pki.Signing, private.Public(), time.Now().UTC().Truncate(time.Second))
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := profile.SetCertificate(1, cert); err != nil {
+	if err := profile.SetCertificate(1, cert.Raw); err != nil {
 		w.t.Fatal(err)
 	}
 	if p.card, err = emulator.NewSIM(profile, func(*emulator.Profile) error { return nil }); err != nil {
 		w.t.Fatal(err)
 	}
-	err = w.registry.Enrol(w.t.Context(), registry.Person{MSISDN: p.number, ICCID: p.iccid, FIN: fin, GivenName: "A", Surname: "B", UserID: userID},
+	p.do(simcard.Command{CLA: 0x80, INS: simcard.TerminalProfile, Data: []byte{0xFF, 0xFF, 0xFF, 0x03}}) // all but a menu
+	err = w.registry.Enrol(w.t.Context(), registry.Person{MSISDN: p.number, ICCID: p.iccid, FIN: fin, GivenName: "A", Surname: "B", UserID: userID, ShortAnswers: w.short},
 		[]gateway.Certificate{{Serial: registry.Serial(cert.SerialNumber), Type: gateway.Business, VOEN: voen, Key: 1, X509: cert}})
 	if err != nil {
 		w.t.Fatal(err)

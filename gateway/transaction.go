@@ -64,6 +64,7 @@ type Transaction struct {
 	Serial      string           // of the certificate
 	Type        CertificateType
 	Key         byte
+	Short       bool `json:",omitempty"` // the card is asked for the short answer
 	Algorithm   applet.Algorithm
 	Digest      []byte
 	Text        string

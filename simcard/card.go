@@ -8,6 +8,7 @@
 package simcard
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -94,11 +95,55 @@ func ParseResponse(apdu []byte) (Response, error) {
 	return Response{Data: apdu[:n:n], SW: SW(apdu[n])<<8 | SW(apdu[n+1])}, nil
 }
 
-// Do transmits one command and reads what comes back.
+// Do has a card carry out one command and reads what comes back, by whatever
+// procedures of T=0 it takes: see Next. Nothing else may be sent to the card
+// meanwhile.
 func Do(card Card, c Command) (Response, error) {
-	raw, err := card.Transmit(c.Append(nil))
+	command := c.Append(nil)
+	var data []byte
+	for {
+		r, err := do(card, command)
+		if err != nil {
+			return Response{}, err
+		}
+		next, more := Next(command, r.SW)
+		if !more {
+			if data != nil {
+				r.Data = append(data, r.Data...)
+			}
+			return r, nil
+		}
+		if data = append(data, r.Data...); len(data) > maxAnswer || bytes.Equal(next, command) {
+			return Response{}, fmt.Errorf("simcard: INS %02X: an answer without end", c.INS)
+		}
+		command = next
+	}
+}
+
+// Next is the command that a terminal gives after a status word by the
+// procedures of T=0 (TS 102 221 §7.3.1.1): GET RESPONSE for octets that the card
+// has (61XX, or 9FXX of older ones), or the same command with the length that
+// the card names (6CXX).
+func Next(command []byte, sw SW) (next []byte, more bool) {
+	if n, ok := sw.available(); ok {
+		return Command{CLA: command[0] & classMask, INS: GetResponse, Le: n}.Append(nil), true
+	}
+	if n, ok := sw.otherLength(); ok && len(command) >= 4 && len(command) <= 5 {
+		return append(command[:4:4], byte(n)), true
+	}
+	return nil, false
+}
+
+// maxAnswer bounds what a card may make one collect by GET RESPONSE.
+const maxAnswer = 64 << 10
+
+// classMask leaves of a class octet what GET RESPONSE takes over: the channel.
+const classMask = 0x03
+
+func do(card Card, command []byte) (Response, error) {
+	raw, err := card.Transmit(command)
 	if err != nil {
-		return Response{}, fmt.Errorf("simcard: INS %02X: %w", c.INS, err)
+		return Response{}, fmt.Errorf("simcard: INS %02X: %w", command[1], err)
 	}
 	return ParseResponse(raw)
 }

@@ -10,12 +10,13 @@ import (
 // mayImport is which way imports point: a package of imza, and those of imza's
 // that it may import. docs/architecture.md draws it.
 var mayImport = map[string][]string{
-	"cmd/imza":         {"emulator", "gateway", "gateway/api", "gateway/cabinet", "gateway/registry", "pki", "policy", "simcard", "simcard/ota", "simcard/sms", "smpp"},
+	"cmd/imza":         {"emulator", "emulator/screen", "gateway", "gateway/api", "gateway/cabinet", "gateway/registry", "pki", "policy", "simcard", "simcard/applet", "simcard/ota", "simcard/pcsc", "simcard/sms", "simcard/toolkit", "smpp"},
 	"gateway/api":      {"gateway", "gateway/registry", "pki", "policy", "simcard", "simcard/applet"},
 	"gateway/cabinet":  {"gateway", "gateway/registry", "policy"},
 	"gateway/registry": {"gateway", "pki", "policy", "simcard"},
 	"gateway":          {"pki", "pki/cms", "policy", "simcard", "simcard/applet", "simcard/ota", "simcard/sms", "smpp"},
 	"emulator":         {"simcard", "simcard/applet", "simcard/ota", "simcard/sms", "simcard/toolkit", "smpp"},
+	"emulator/screen":  {"emulator", "simcard", "simcard/sms", "simcard/toolkit"},
 	"policy":           {},
 	"pki":              {},
 	"pki/cms":          {},
@@ -24,6 +25,7 @@ var mayImport = map[string][]string{
 	"simcard":          {},
 	"simcard/applet":   {},
 	"simcard/ota":      {},
+	"simcard/pcsc":     {},
 	"simcard/sms":      {},
 	"simcard/toolkit":  {},
 }

@@ -14,11 +14,13 @@ import (
 	"time"
 
 	"imza/emulator"
+	"imza/emulator/screen"
 	"imza/gateway"
 	"imza/gateway/registry"
 	"imza/pki"
 	"imza/policy"
 	"imza/simcard"
+	"imza/simcard/applet"
 	"imza/simcard/ota"
 )
 
@@ -44,7 +46,10 @@ type demoSubscriber struct {
 	certificates       []wantedCertificate // none: one business certificate
 	behaviour          emulator.Behaviour  // empty: signs
 	fault              emulator.Fault
+	old                bool // the card gives no short answers
 	off, scramble      bool
+	away               bool   // the card is in a reader, if it is anywhere
+	stranger           bool   // it is not of the demo's making
 	does, ends         string // for the table
 }
 
@@ -59,16 +64,17 @@ var demoSubscribers = []demoSubscriber{
 	{givenName: "Aysel", surname: "Məmmədova", does: "signs (P-256)", ends: "signed"},
 	{givenName: "Orxan", surname: "Əliyev", rsa: true, does: "signs (RSA-2048)", ends: "signed"},
 	{givenName: "Leyla", surname: "Həsənova", behaviour: emulator.Cancels, does: "cancels", ends: "cancelled_by_user"},
-	{givenName: "Rəşad", surname: "Quliyev", behaviour: emulator.WrongOnce, does: "types a wrong PIN2 once, then the right one", ends: "signed"},
+	{givenName: "Rəşad", surname: "Quliyev", behaviour: emulator.WrongOnce, old: true, does: "types a wrong PIN2 once, then the right one", ends: "signed"},
 	{givenName: "Günel", surname: "Rzayeva", behaviour: emulator.WrongAlways, does: "types a wrong PIN2 until it is blocked", ends: "pin_blocked"},
 	{givenName: "Elçin", surname: "İsmayılov", off: true, does: "has the telephone switched off", ends: "absent"},
 	{givenName: "Nigar", surname: "Kərimova", behaviour: emulator.Absent, does: "never answers", ends: "expired"},
 	{givenName: "Tural", surname: "Hüseynov", fault: emulator.ForeignKey, does: "has a card that signs with another key", ends: "signature_invalid"},
 	{givenName: "Sevda", surname: "Abbasova", fault: emulator.AnotherDigest, does: "has a card that signs another digest", ends: "signature_invalid"},
-	{givenName: "Cavid", surname: "Nəbiyev", scramble: true, does: "answers with segments out of order and doubled", ends: "signed"},
+	{givenName: "Cavid", surname: "Nəbiyev", scramble: true, old: true, does: "answers with segments out of order and doubled", ends: "signed"},
 	{givenName: "Fidan", surname: "Şıxəliyeva", certificates: []wantedCertificate{
 		{gateway.Business, firstVOEN}, {gateway.Business, secondVOEN}, {gateway.Citizen, ""}},
 		does: "signs for either of two organisations, or as a citizen", ends: "signed"},
+	{givenName: "Samir", surname: "Qasımov", away: true, does: "has the card in a reader, if it is anywhere", ends: "absent"},
 }
 
 func demoMSISDN(n int) simcard.MSISDN { return simcard.MSISDN(fmt.Sprintf("+9945000%05d", n)) }
@@ -88,6 +94,9 @@ func (d *demoSubscriber) wanted() []wantedCertificate {
 // demo is the demo's people with their telephones, and the keys to try it.
 type demo struct {
 	providerKey, adminKey string
+	shelf                 emulator.Shelf
+	screens               []*screen.Screen
+	extra                 []demoSubscriber // cards in readers that are nobody's of the above
 }
 
 // open enrols who is not on record yet, and connects all telephones.
@@ -104,115 +113,175 @@ func (d *demo) open(ctx context.Context, p *program, smsc *emulator.SMSC) error 
 	if err != nil {
 		return err
 	}
-	shelf := emulator.Shelf{Dir: filepath.Join(p.config.Data, "cards")}
-	var pool *emulator.RSAPool
+	d.shelf = emulator.Shelf{Dir: filepath.Join(p.config.Data, "cards")}
+	readers, err := d.readers(p)
+	if err != nil {
+		return err
+	}
 	for i, s := range demoSubscribers {
 		n := i + 1
 		if !slices.Contains(enrolled, demoMSISDN(n)) {
-			if pool == nil {
-				pool = newDemoPool()
-			}
-			if err := enrol(ctx, p, shelf, pool, n, s); err != nil {
+			if err := d.issueCard(ctx, p, n, s); err != nil {
 				return fmt.Errorf("demo subscriber %d: %w", n, err)
 			}
 		}
-		if err := connect(p, shelf, smsc, n, s); err != nil {
+		iccid, err := demoICCID(n)
+		if err != nil {
+			return err
+		}
+		if err := d.connect(p, smsc, n, s, iccid, readers[iccid]); err != nil {
 			return fmt.Errorf("demo subscriber %d: %w", n, err)
 		}
+		delete(readers, iccid)
 	}
-	return nil
+	return d.openStrangers(ctx, p, smsc, enrolled, readers)
 }
 
-// newDemoPool makes as many RSA keys as the demo's cards want.
-func newDemoPool() *emulator.RSAPool {
-	n := 0
-	for _, s := range demoSubscribers {
-		if s.rsa {
-			n += len(s.wanted())
-		}
-	}
-	return emulator.NewRSAPool(n)
-}
-
-// enrol makes a subscriber's card, has its keys certified, and records all.
-// The card is on its shelf before the record knows the subscriber, so a start
-// that is cut off in between begins this one anew.
-func enrol(ctx context.Context, p *program, shelf emulator.Shelf, pool *emulator.RSAPool, n int, s demoSubscriber) error {
+// issueCard makes a subscriber's card and enrols it. The card's file is there
+// before the record knows the subscriber, so a start that is cut off in between
+// begins this one anew.
+func (d *demo) issueCard(ctx context.Context, p *program, n int, s demoSubscriber) error {
 	iccid, err := demoICCID(n)
 	if err != nil {
 		return err
 	}
-	keys, err := ota.DeriveKeys(p.masterKey, string(iccid))
+	profile, err := newProfile(p.masterKey, iccid, "1234", demoPIN2, "12345678")
 	if err != nil {
 		return err
 	}
-	profile := emulator.NewProfile(iccid, keys, "1234", demoPIN2, "12345678")
-	profile.Fault = s.fault
+	profile.Fault, profile.FullOnly = s.fault, s.old
+	if err := d.shelf.Put(profile); err != nil {
+		return err
+	}
+	memory, err := emulator.OpenMemory(d.shelf.Path(iccid))
+	if err != nil {
+		return err
+	}
+	defer memory.Close()
+	card, err := memory.Card()
+	if err != nil {
+		return err
+	}
+	return d.enrol(ctx, p, n, s, card)
+}
+
+// newProfile makes the profile of a new card of ours: its OTA keys and its ADM
+// code are the master key's.
+func newProfile(masterKey []byte, iccid simcard.ICCID, pin1, pin2, puk string) (*emulator.Profile, error) {
+	keys, err := ota.DeriveKeys(masterKey, string(iccid))
+	if err != nil {
+		return nil, err
+	}
+	adm, err := ota.DeriveADM(masterKey, string(iccid))
+	if err != nil {
+		return nil, err
+	}
+	profile := emulator.NewProfile(iccid, keys, pin1, pin2, puk)
+	profile.ADM = emulator.NewPUK(adm)
+	return profile, nil
+}
+
+// enrol has a card make the keys that a subscriber needs, certifies them, and
+// records all. It asks the card by APDU, so the card may be anywhere.
+func (d *demo) enrol(ctx context.Context, p *program, n int, s demoSubscriber, at simcard.Card) error {
+	card := signer{at}
+	iccid, err := card.iccid()
+	if err != nil {
+		return err
+	}
+	about, err := card.open()
+	if err != nil {
+		return err
+	}
+	adm, err := ota.DeriveADM(p.masterKey, string(iccid))
+	if err != nil {
+		return err
+	}
+	if err := card.admit(adm); err != nil {
+		return fmt.Errorf("card %s was not made for this master key: %w", iccid, err)
+	}
 	var certificates []gateway.Certificate
 	for i, w := range s.wanted() {
-		private, err := emulator.NewP256()
+		key := applet.KeyRecord{Number: byte(i + 1), Operation: applet.Sign, Kind: applet.P256}
 		if s.rsa {
-			private, err = pool.Take()
+			key.Kind = applet.RSA2048
 		}
-		if err != nil {
-			return err
-		}
-		key := byte(i + 1)
-		public, err := profile.AddKey(key, private)
+		request, err := card.makeKey(key)
 		if err != nil {
 			return err
 		}
 		holder := pki.Holder{FIN: string(demoFIN(n)), GivenName: s.givenName, Surname: s.surname,
 			VOEN: string(w.voen), Organisation: demoOrganisations[w.voen]}
-		cert, err := p.authority.Issue(holder, pki.Signing, public, now())
+		cert, err := p.authority.IssueFor(request, string(iccid), holder, pki.Signing, now())
 		if err != nil {
 			return err
 		}
-		if err := profile.SetCertificate(key, cert); err != nil {
+		if err := card.putCertificate(key.Number, cert.Raw); err != nil {
 			return err
 		}
-		certificates = append(certificates, gateway.Certificate{Serial: registry.Serial(cert.SerialNumber), Type: w.kind, VOEN: w.voen, Key: key, X509: cert})
-	}
-	if err := shelf.Put(profile); err != nil {
-		return err
+		certificates = append(certificates, gateway.Certificate{Serial: registry.Serial(cert.SerialNumber), Type: w.kind, VOEN: w.voen, Key: key.Number, X509: cert})
 	}
 	return p.registry.Enrol(ctx, registry.Person{MSISDN: demoMSISDN(n), ICCID: iccid, FIN: demoFIN(n),
-		GivenName: s.givenName, Surname: s.surname, UserID: demoUserID(n)}, certificates)
+		GivenName: s.givenName, Surname: s.surname, UserID: demoUserID(n), ShortAnswers: about.Short}, certificates)
 }
 
-// connect puts a subscriber's card into a handset, and that on the network.
-func connect(p *program, shelf emulator.Shelf, smsc *emulator.SMSC, n int, s demoSubscriber) error {
-	iccid, err := demoICCID(n)
-	if err != nil {
-		return err
-	}
-	profile, err := shelf.Get(iccid)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("its card is gone from %s: remove the data folder to begin anew", shelf.Dir)
-	}
-	if err != nil {
-		return err
-	}
-	card, err := emulator.NewSIM(profile, shelf.Put)
-	if err != nil {
-		return err
-	}
-	behaviour := s.behaviour
-	if behaviour == "" {
-		behaviour = emulator.Signs
-	}
-	think := p.config.think
-	if think == nil {
-		think = emulator.Thinking(p.config.Think)
-	}
-	handset := &emulator.Handset{Card: card, Log: p.log,
-		Person: emulator.Person{PIN2: demoPIN2, Behaviour: behaviour, Think: think, GivesUp: 2 * time.Second}}
-	line := &emulator.Line{MSISDN: demoMSISDN(n), Handset: handset, Off: s.off, Scramble: s.scramble}
+// connect puts a subscriber's card into a handset, and that on the network. A
+// card that is in a reader is served from there.
+func (d *demo) connect(p *program, smsc *emulator.SMSC, n int, s demoSubscriber, iccid simcard.ICCID, reader string) error {
+	line := &emulator.Line{MSISDN: demoMSISDN(n), Off: s.off, Scramble: s.scramble}
 	if operator := p.network.Operator(line.MSISDN.Digits()); operator != nil {
 		line.Operator = operator.Name
 	}
+	if s.away && reader == "" { // its handset is in another process
+		smsc.Add(line)
+		return nil
+	}
+	handset := &emulator.Handset{Log: p.log}
+	handset.Person = d.person(p, n, s, handset)
+	line.Handset = handset
+	if reader != "" {
+		line.Off = true // until the card has been asked
+		smsc.Add(line)
+		slot := &slot{reader: reader, handset: handset, iccid: iccid, log: p.log,
+			inserted: func(in bool) { smsc.SetOff(line.MSISDN, !in || s.off) }}
+		p.onClose(runAside(slot.run))
+		return nil
+	}
+	memory, err := emulator.OpenMemory(d.shelf.Path(iccid))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("its card is gone from %s: remove the data folder to begin anew", d.shelf.Dir)
+	case errors.Is(err, emulator.ErrInUse):
+		return fmt.Errorf("its card is in another program: name its reader with --pcsc, or take it out there: %w", err)
+	case err != nil:
+		return err
+	}
+	p.onClose(memory.Close)
+	card, err := memory.Card()
+	if err != nil {
+		return err
+	}
+	handset.Insert(card)
 	smsc.Add(line)
 	return handset.SwitchOn()
+}
+
+// person is who holds a subscriber's handset: whoever looks at its page in a
+// browser, else the actor that the demo has for it.
+func (d *demo) person(p *program, n int, s demoSubscriber, handset *emulator.Handset) emulator.Person {
+	actor := &emulator.Actor{PIN1: "1234", PIN2: demoPIN2, Behaviour: s.behaviour, Think: p.config.think, GivesUp: 2 * time.Second}
+	if actor.Behaviour == "" {
+		actor.Behaviour = emulator.Signs
+	}
+	if actor.Think == nil {
+		actor.Think = emulator.Thinking(p.config.Think)
+	}
+	page := &screen.Screen{Number: demoMSISDN(n), Name: s.givenName + " " + s.surname, About: s.does, Handset: handset, Otherwise: actor, Off: s.off}
+	if s.stranger {
+		page.Otherwise = nil // nobody here knows the PIN
+	}
+	d.screens = append(d.screens, page)
+	return page
 }
 
 // environment is where the demo's keys are kept, in a form that a shell sources.
@@ -286,6 +355,7 @@ func (p *program) welcome(w io.Writer) {
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "  API\t%s\t(metrics at /metrics, description at /v1/openapi.yaml)\n", p.url())
+	fmt.Fprintf(table, "  telephones\t%s/telephones\t(be one of the people below)\n", p.url())
 	fmt.Fprintf(table, "  operators, SMPP\t%s\t(emulated: %s)\n", p.SMPPAddr, strings.Join(p.operators.emulated(), ", "))
 	fmt.Fprintf(table, "  Redis\t%s\n", store)
 	fmt.Fprintf(table, "  record, keys, cards\t%s\n", p.config.Data)
@@ -293,7 +363,7 @@ func (p *program) welcome(w io.Writer) {
 	fmt.Fprintf(w, "\nDemo subscribers:\n\n")
 	table = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "  NUMBER\tUSER ID\tWHO\tWHAT HAPPENS\tENDS AS")
-	for i, s := range demoSubscribers {
+	for i, s := range slices.Concat(demoSubscribers, p.demo.extra) {
 		does, ends := s.does, s.ends
 		if operator := p.realOperator(demoMSISDN(i + 1)); operator != "" {
 			does, ends = "is nobody we know: "+operator+" is a real operator", "?"

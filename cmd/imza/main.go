@@ -1,6 +1,6 @@
 // Command imza is the whole of imza: the gateway with an emulated operator
 // (up), the provider's side (sign), the manager's (block, unblock, blocks) and
-// tools for those who look into captures and connections (ota, smpp).
+// tools for those who look into captures, connections and cards (ota, smpp, card).
 package main
 
 import (
@@ -22,6 +22,7 @@ type commands struct {
 	Block   blockCommand   `cmd:"" help:"Block an employee for a provider. It is in force when the command returns."`
 	Unblock unblockCommand `cmd:"" help:"Let a blocked employee sign for a provider again."`
 	Blocks  blocksCommand  `cmd:"" help:"List the employees who are blocked."`
+	Card    cardCommand    `cmd:"" help:"SIM cards: in readers, or emulated."`
 	SMPP    smppCommand    `cmd:"" name:"smpp" help:"Look into PDUs, and try a message centre."`
 	OTA     otaCommand     `cmd:"" name:"ota" help:"Seal or open one secured packet (TS 102 225)."`
 }

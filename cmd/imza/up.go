@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -15,7 +16,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -28,6 +28,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"imza/emulator"
+	"imza/emulator/screen"
 	"imza/gateway"
 	"imza/gateway/api"
 	"imza/gateway/cabinet"
@@ -44,6 +45,7 @@ type upCommand struct {
 	Operators   string        `placeholder:"FILE" help:"Which operators there are and how they are reached (docs/operators.md). Default: those of Azerbaijan, emulated."`
 	Redis       string        `placeholder:"URL" help:"A Redis to use, like redis://127.0.0.1:6379/0. Default: an embedded one, which forgets transactions under way when it stops."`
 	Think       time.Duration `default:"700ms" help:"How long the emulated people take at each prompt."`
+	PCSC        []string      `name:"pcsc" placeholder:"NAME" help:"A card reader whose card is a demo subscriber's (docs/card.md); may be given again. A card that is nobody's is enrolled as a further subscriber."`
 	PromptLimit int           `default:"10" help:"How many prompts in a row may go unsigned on a telephone within ten minutes."`
 	Log         string        `default:"warn" enum:"debug,info,warn,error" help:"What is logged to stderr: debug, info, warn or error."`
 
@@ -55,11 +57,10 @@ type upCommand struct {
 
 // Run runs everything until the process is told to stop.
 func (c *upCommand) Run(ctx context.Context, s streams) error {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.Log)); err != nil {
+	log, err := newLog(s.err, c.Log)
+	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: level}))
 	slog.SetDefault(log)
 	p, err := start(ctx, c, log)
 	if err != nil {
@@ -73,6 +74,15 @@ func (c *upCommand) Run(ctx context.Context, s streams) error {
 	case failed = <-p.failed:
 	}
 	return errors.Join(failed, p.Close())
+}
+
+// newLog logs what is at least of a level.
+func newLog(w io.Writer, level string) (*slog.Logger, error) {
+	var least slog.Level
+	if err := least.UnmarshalText([]byte(level)); err != nil {
+		return nil, err
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: least})), nil
 }
 
 // program is everything in one process: what up runs, and tests boot.
@@ -167,20 +177,15 @@ func (p *program) takeFolder() error {
 		return fmt.Errorf("%s is in use by another imza: choose another folder with --data", dir)
 	}
 	path := filepath.Join(dir, "master.key")
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		key := make([]byte, 16)
 		rand.Read(key)
-		text = []byte(hex.EncodeToString(key) + "\n")
-		err = writeSecret(path, text)
+		if err := writeSecret(path, []byte(hex.EncodeToString(key)+"\n")); err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return err
-	}
-	if p.masterKey, err = hex.DecodeString(strings.TrimSpace(string(text))); err != nil || len(p.masterKey) != 16 {
-		return fmt.Errorf("%s does not hold 16 octets in hex", path)
-	}
-	return nil
+	p.masterKey, err = readMasterKey(path)
+	return err
 }
 
 // writeSecret writes a file that only its owner reads, whole or not at all.
@@ -315,6 +320,7 @@ func (p *program) startOperator(ctx context.Context, listener net.Listener) erro
 	smsc := emulator.NewSMSC(func(id string) (smpp.Account, bool) {
 		return smpp.Account{Password: p.password, Binds: 10}, slices.Contains(names, id)
 	}, p.log)
+	smsc.HandsetPassword = p.password
 	p.onClose(func() error { return ignoreClosed(smsc.Close)() })
 	if err := p.demo.open(ctx, p, smsc); err != nil {
 		return err
@@ -348,6 +354,7 @@ func (p *program) startGateway(ctx context.Context, web net.Listener, permission
 
 	e := (&api.API{Gateway: g, Registry: p.registry, Authority: p.authority, Log: p.log}).Handler()
 	(&cabinet.Cabinet{Permissions: permissions, Registry: p.registry}).Mount(e)
+	screen.Mount(e, p.demo.screens)
 	e.GET("/metrics", echo.WrapHandler(promhttp.HandlerFor(metrics, promhttp.HandlerOpts{})))
 	server := &http.Server{Handler: e, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute}
 	go func() {
@@ -357,6 +364,9 @@ func (p *program) startGateway(ctx context.Context, web net.Listener, permission
 	}()
 	p.onClose(func() error {
 		g.Release() // long polls end now, not in a minute
+		for _, s := range p.demo.screens {
+			s.Close()
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		if err := server.Shutdown(ctx); err != nil {

@@ -15,6 +15,7 @@ import (
 	"imza/pki"
 	"imza/policy"
 	"imza/simcard"
+	"imza/simcard/applet"
 	"imza/simcard/ota"
 )
 
@@ -71,7 +72,7 @@ func (s *Stack) Enrol(t testing.TB, p Person) *Subscriber {
 		who.Certificates = append(who.Certificates, s.certify(t, card, byte(i+1), who.FIN, w, at))
 	}
 	must(t, s.Registry.Enrol(t.Context(), registry.Person{MSISDN: who.MSISDN, ICCID: iccid, FIN: who.FIN,
-		GivenName: "Aysel", Surname: "Məmmədova", UserID: who.UserID}, who.Certificates))
+		GivenName: "Aysel", Surname: "Məmmədova", UserID: who.UserID, ShortAnswers: n%2 == 0}, who.Certificates))
 	who.card, err = emulator.NewSIM(card, func(*emulator.Profile) error { return nil })
 	must(t, err)
 	s.HandOver(t, who, p)
@@ -81,14 +82,13 @@ func (s *Stack) Enrol(t testing.TB, p Person) *Subscriber {
 // certify puts a new key on the card, and its certificate.
 func (s *Stack) certify(t testing.TB, card *emulator.Profile, key byte, fin policy.FIN, w gateway.Wanted, at time.Time) gateway.Certificate {
 	t.Helper()
-	private, err := emulator.NewP256()
+	private, err := emulator.NewKey(applet.P256)
 	must(t, err)
-	public, err := card.AddKey(key, private)
-	must(t, err)
+	must(t, card.AddKey(key, applet.Sign, private))
 	cert, err := s.Authority.Issue(pki.Holder{FIN: string(fin), GivenName: "Aysel", Surname: "Məmmədova",
-		VOEN: string(w.VOEN), Organisation: organisations[w.VOEN]}, pki.Signing, public, at.UTC().Truncate(time.Second))
+		VOEN: string(w.VOEN), Organisation: organisations[w.VOEN]}, pki.Signing, private.Public(), at.UTC().Truncate(time.Second))
 	must(t, err)
-	must(t, card.SetCertificate(key, cert))
+	must(t, card.SetCertificate(key, cert.Raw))
 	return gateway.Certificate{Serial: registry.Serial(cert.SerialNumber), Type: w.Type, VOEN: w.VOEN, Key: key, Active: true, X509: cert}
 }
 
@@ -101,7 +101,7 @@ func (s *Stack) HandOver(t testing.TB, who *Subscriber, p Person) {
 		behaviour = emulator.Signs
 	}
 	handset := &emulator.Handset{Card: who.card, Log: s.log,
-		Person: emulator.Person{PIN2: pin2, Behaviour: behaviour, Think: p.Think, GivesUp: 50 * time.Millisecond}}
+		Person: &emulator.Actor{PIN1: pin1, PIN2: pin2, Behaviour: behaviour, Think: p.Think, GivesUp: 50 * time.Millisecond}}
 	s.smsc.Add(&emulator.Line{MSISDN: who.MSISDN, Handset: handset})
 	must(t, handset.SwitchOn())
 }

@@ -24,6 +24,7 @@ type Person struct {
 	FIN                policy.FIN
 	GivenName, Surname string
 	UserID             string
+	ShortAnswers       bool // the card gives them
 }
 
 // AddOrganisation records an organisation; one on record keeps its name.
@@ -47,8 +48,8 @@ func (r *Registry) Enrol(ctx context.Context, p Person, certificates []gateway.C
 		return fmt.Errorf("registry: %w", err)
 	}
 	defer tx.Rollback()
-	if _, err := tx.ExecContext(ctx, `INSERT INTO subscribers (msisdn, iccid, fin, given_name, surname, user_id_hash) VALUES ($1, $2, $3, $4, $5, $6)`,
-		p.MSISDN, p.ICCID, p.FIN, p.GivenName, p.Surname, r.hashUserID(p.MSISDN, p.UserID)); err != nil {
+	if _, err := tx.ExecContext(ctx, `INSERT INTO subscribers (msisdn, iccid, fin, given_name, surname, user_id_hash, short_answers) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		p.MSISDN, p.ICCID, p.FIN, p.GivenName, p.Surname, r.hashUserID(p.MSISDN, p.UserID), p.ShortAnswers); err != nil {
 		return fmt.Errorf("registry: subscriber: %w", err)
 	}
 	for _, c := range certificates {
@@ -75,7 +76,7 @@ func (r *Registry) hashUserID(m simcard.MSISDN, userID string) []byte {
 func (r *Registry) Subscriber(ctx context.Context, m simcard.MSISDN, userID string) (gateway.Subscriber, error) {
 	s := gateway.Subscriber{MSISDN: m}
 	var hash []byte
-	err := r.db.QueryRowContext(ctx, `SELECT iccid, fin, user_id_hash FROM subscribers WHERE msisdn = $1`, m).Scan(&s.ICCID, &s.FIN, &hash)
+	err := r.db.QueryRowContext(ctx, `SELECT iccid, fin, user_id_hash, short_answers FROM subscribers WHERE msisdn = $1`, m).Scan(&s.ICCID, &s.FIN, &hash, &s.ShortAnswers)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return s, fmt.Errorf("registry: %w", err)
 	}

@@ -50,6 +50,38 @@ func TestChallengeAsDocumented(t *testing.T) {
 	}
 }
 
+// The short form differs by the first octet, and by what the signature is.
+func TestShortFormAsDocumented(t *testing.T) {
+	c := challenge("Ödəniş 5₼")
+	full, err := c.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Short = true
+	want := append([]byte{0x02}, full[1:]...)
+	if got, err := c.Append(nil); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("written %x (%v), want %x", got, err, want)
+	}
+	if back, err := ParseChallenge(want); err != nil || !reflect.DeepEqual(back, c) {
+		t.Errorf("read as %+v %v", back, err)
+	}
+	a := Answer{Short: true, Reference: reference, Result: Signed, Signature: bytes.Repeat([]byte{7}, 64)}
+	want = unhex(t, "82 0102030405060708090a 00"+strings.Repeat("07", 64))
+	if got := a.Append(nil); !bytes.Equal(got, want) {
+		t.Errorf("written %x, want %x", got, want)
+	}
+	if back, err := ParseAnswer(want); err != nil || !reflect.DeepEqual(back, a) {
+		t.Errorf("read as %+v %v", back, err)
+	}
+	// 140 octets, less the UDH (3), RPL, RHL and TAR (6), in blocks of 16: 128,
+	// of which counter, padding, status and checksum take 15.
+	for curve, size := range map[string]int{"P-256": 64, "P-384": 96} {
+		if n := len((&Answer{Short: true, Signature: make([]byte, size)}).Append(nil)); n > 113 {
+			t.Errorf("a short answer by %s has %d octets", curve, n)
+		}
+	}
+}
+
 func TestRoundTrips(t *testing.T) {
 	for _, text := range []string{"", "A", strings.Repeat("ə", MaxText), "Договор 12", "日本"} {
 		for _, algorithm := range []Algorithm{SHA256, SHA384, SHA512} {
@@ -94,7 +126,7 @@ func TestRefusals(t *testing.T) {
 	c := challenge("ok")
 	good, _ := c.Append(nil)
 	for name, change := range map[string]func([]byte) []byte{
-		"another type":       func(b []byte) []byte { b[0] = 2; return b },
+		"another type":       func(b []byte) []byte { b[0] = 3; return b },
 		"operation":          func(b []byte) []byte { b[11] = 3; return b },
 		"algorithm":          func(b []byte) []byte { b[13] = 4; return b },
 		"language":           func(b []byte) []byte { b[50] = 0; return b },
@@ -169,6 +201,7 @@ func FuzzMessages(f *testing.F) {
 		f.Add(octets)
 	}
 	f.Add((&Answer{Reference: reference, Signature: []byte{0x30, 0}}).Append(nil))
+	f.Add((&Answer{Short: true, Reference: reference, Signature: make([]byte, 64)}).Append(nil))
 	f.Fuzz(func(t *testing.T, octets []byte) {
 		if c, err := ParseChallenge(octets); err == nil {
 			again, err := c.Append(nil)

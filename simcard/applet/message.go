@@ -5,7 +5,7 @@
 //
 // Challenge, to the card:
 //
-//	01         a challenge, first form
+//	01, 02     a challenge that asks for the full answer, or for the short one
 //	reference  10  names the transaction
 //	operation  1   01 sign under PIN2, 02 authenticate under PIN1
 //	key        1   which of the card's keys
@@ -18,10 +18,11 @@
 //
 // Answer, from the card:
 //
-//	81         an answer, first form
+//	81, 82     the full answer, or the short one, as was asked for
 //	reference  10
 //	result     1
-//	signature      to the end: CMS SignedData in DER, with result 00 only
+//	signature      to the end, with result 00 only: CMS SignedData in DER in the
+//	               full answer, the signature value alone in the short one
 package applet
 
 import (
@@ -38,8 +39,10 @@ import (
 var TAR = [3]byte{'I', 'M', 'Z'}
 
 const (
-	typeChallenge = 0x01
-	typeAnswer    = 0x81
+	typeChallenge      = 0x01
+	typeChallengeShort = 0x02
+	typeAnswer         = 0x81
+	typeAnswerShort    = 0x82
 )
 
 // Reference names a transaction in the messages: ten random octets, so that it
@@ -114,6 +117,9 @@ const (
 
 // Challenge asks a card for a signature.
 type Challenge struct {
+	// Short asks for the short answer, which fits one message: the rest of the
+	// SignedData follows from the challenge, so whoever asked can write it.
+	Short     bool
 	Reference Reference
 	Operation Operation
 	Key       byte
@@ -137,7 +143,11 @@ func (c *Challenge) Append(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b = append(b, typeChallenge)
+	kind := byte(typeChallenge)
+	if c.Short {
+		kind = typeChallengeShort
+	}
+	b = append(b, kind)
 	b = append(b, c.Reference[:]...)
 	b = append(b, byte(c.Operation), c.Key, byte(c.Algorithm))
 	b = append(b, c.Digest...)
@@ -150,9 +160,10 @@ func (c *Challenge) Append(b []byte) ([]byte, error) {
 func ParseChallenge(octets []byte) (c Challenge, err error) {
 	s := cryptobyte.String(octets)
 	var kind, operation, algorithm, language, coding uint8
-	if !s.ReadUint8(&kind) || kind != typeChallenge {
+	if !s.ReadUint8(&kind) || kind != typeChallenge && kind != typeChallengeShort {
 		return c, errors.New("applet: octet 0 is not of a challenge")
 	}
+	c.Short = kind == typeChallengeShort
 	if !s.CopyBytes(c.Reference[:]) || !s.ReadUint8(&operation) || !s.ReadUint8(&c.Key) || !s.ReadUint8(&algorithm) {
 		return c, errors.New("applet: the challenge ends before its digest")
 	}
@@ -211,14 +222,22 @@ func (r Result) String() string {
 
 // Answer is the card's answer.
 type Answer struct {
+	Short     bool
 	Reference Reference
 	Result    Result
-	Signature []byte // CMS SignedData in DER, without certificates
+	// Signature is CMS SignedData in DER without certificates, or in a short
+	// answer the signature value: of ECDSA r‖s, each in the octets of the curve
+	// (P-256: 32, P-384: 48), of RSA as many octets as the modulus has.
+	Signature []byte
 }
 
 // Append appends the answer to b.
 func (a *Answer) Append(b []byte) []byte {
-	b = append(b, typeAnswer)
+	kind := byte(typeAnswer)
+	if a.Short {
+		kind = typeAnswerShort
+	}
+	b = append(b, kind)
 	b = append(b, a.Reference[:]...)
 	b = append(b, byte(a.Result))
 	return append(b, a.Signature...)
@@ -229,9 +248,10 @@ func (a *Answer) Append(b []byte) []byte {
 func ParseAnswer(octets []byte) (a Answer, err error) {
 	s := cryptobyte.String(octets)
 	var kind, result uint8
-	if !s.ReadUint8(&kind) || kind != typeAnswer {
+	if !s.ReadUint8(&kind) || kind != typeAnswer && kind != typeAnswerShort {
 		return a, errors.New("applet: octet 0 is not of an answer")
 	}
+	a.Short = kind == typeAnswerShort
 	if !s.CopyBytes(a.Reference[:]) || !s.ReadUint8(&result) {
 		return a, errors.New("applet: the answer ends before its result")
 	}

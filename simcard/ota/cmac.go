@@ -5,6 +5,7 @@ import (
 	"crypto/cipher"
 	"encoding/binary"
 	"fmt"
+	"math/big"
 )
 
 // cmac is AES-CMAC (NIST SP 800-38B); packets carry its first eight octets.
@@ -71,19 +72,32 @@ func (m *cmac) full(parts ...[]byte) (x [aes.BlockSize]byte) {
 // K(1) = CMAC(master, 00000001 ‖ label ‖ 00 ‖ ICCID ‖ 00000080), with the
 // labels "imza KIc" and "imza KID".
 func DeriveKeys(master []byte, iccid string) (Keys, error) {
+	kic, err := derive(master, "imza KIc", iccid)
+	if err != nil {
+		return Keys{}, err
+	}
+	kid, err := derive(master, "imza KID", iccid)
+	return Keys{KIc: kic[:], KID: kid[:]}, err
+}
+
+// DeriveADM makes the ADM code with which the card's issuer puts keys and
+// certificates on it: eight decimal digits, from K(1) with the label "imza ADM"
+// as a big-endian number, modulo 10^8.
+func DeriveADM(master []byte, iccid string) (string, error) {
+	key, err := derive(master, "imza ADM", iccid)
+	code := new(big.Int).Mod(new(big.Int).SetBytes(key[:]), big.NewInt(1e8))
+	return fmt.Sprintf("%08d", code), err
+}
+
+func derive(master []byte, label, iccid string) (key [aes.BlockSize]byte, err error) {
 	block, err := aes.NewCipher(master)
 	if err != nil {
-		return Keys{}, fmt.Errorf("ota: a master key of %d octets", len(master))
+		return key, fmt.Errorf("ota: a master key of %d octets", len(master))
 	}
-	prf := newCMAC(block)
-	derive := func(label string) []byte {
-		input := binary.BigEndian.AppendUint32(nil, 1)
-		input = append(input, label...)
-		input = append(input, 0)
-		input = append(input, iccid...)
-		input = binary.BigEndian.AppendUint32(input, 8*aes.BlockSize)
-		key := prf.full(input)
-		return key[:]
-	}
-	return Keys{KIc: derive("imza KIc"), KID: derive("imza KID")}, nil
+	input := binary.BigEndian.AppendUint32(nil, 1)
+	input = append(input, label...)
+	input = append(input, 0)
+	input = append(input, iccid...)
+	input = binary.BigEndian.AppendUint32(input, 8*aes.BlockSize)
+	return newCMAC(block).full(input), nil
 }

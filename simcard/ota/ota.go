@@ -80,9 +80,21 @@ const (
 )
 
 // ErrChecksum says that a packet is not from who holds the keys, or was
-// changed on the way. A card answers it, like every other error of
-// OpenCommand, with silence: the published attacks live on error receipts.
+// changed on the way. A card answers it, like every other error of OpenCommand
+// but a Refusal, with silence: the published attacks live on error receipts.
 var ErrChecksum = errors.New("ota: the checksum does not hold")
+
+// Refusal is the error of a command packet whose checksum holds, and that is
+// not to be carried out all the same: who sent it holds the keys, and may be
+// told why.
+type Refusal struct {
+	Counter uint64
+	Status  Status
+}
+
+func (r *Refusal) Error() string {
+	return fmt.Sprintf("ota: a packet of who holds the keys, refused with status %02x", byte(r.Status))
+}
 
 // Response is what a card answered.
 type Response struct {
@@ -178,7 +190,8 @@ func (p *protection) finish(header []byte, plain int, udh, data []byte, pad int)
 
 // OpenCommand checks a command packet (from CPL on) against what was agreed
 // and returns its counter and data. Whether the counter rises is the caller's
-// to judge. Every error means the same to the sender: nothing.
+// to judge. A *Refusal may be answered; every other error means the same to
+// the sender: nothing.
 func (c *Channel) OpenCommand(packet []byte) (counter uint64, data []byte, err error) {
 	claims, err := parseCommand(packet)
 	if err != nil {
@@ -187,12 +200,15 @@ func (c *Channel) OpenCommand(packet []byte) (counter uint64, data []byte, err e
 	if claims.tar != c.tar {
 		return 0, nil, fmt.Errorf("ota: TAR %s, agreed is %s", claims.tar, c.tar)
 	}
-	if claims.security != c.security {
+	if !claims.security.protects(c.security) {
 		return 0, nil, fmt.Errorf("ota: security level %s, agreed is %s", claims.security, c.security)
 	}
 	body, err := c.command.open(nil, packet[:len(packet)-len(claims.secured)], claims.secured, counterLen+1, claims.checksumLen)
 	if err != nil {
 		return 0, nil, err
+	}
+	if claims.security != c.security { // less of a counter, or an answer that is less protected
+		return 0, nil, &Refusal{body.counter, StatusInsufficientSecurity}
 	}
 	return body.counter, body.data, nil
 }
@@ -309,12 +325,12 @@ func (p *protection) open(udh, header, secured []byte, fixed, checksumLen int) (
 	if subtle.ConstantTimeCompare(p.checksum(own[:0], udh, header, head, plain), cc) != 1 {
 		return b, ErrChecksum
 	}
-	pad := int(head[counterLen])
-	if pad >= p.blockSize() || pad > len(plain) {
-		return b, fmt.Errorf("ota: PCNTR %d in blocks of %d", pad, p.blockSize())
-	}
 	for _, octet := range head[:counterLen] {
 		b.counter = b.counter<<8 | uint64(octet)
+	}
+	pad := int(head[counterLen])
+	if pad >= p.blockSize() || pad > len(plain) {
+		return b, fmt.Errorf("ota: PCNTR %d in blocks of %d: %w", pad, p.blockSize(), &Refusal{b.counter, StatusSecurityError})
 	}
 	if fixed > counterLen+1 {
 		b.status = head[counterLen+1]

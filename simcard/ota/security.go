@@ -48,6 +48,15 @@ type Security struct {
 	KID byte
 }
 
+// protects reports whether a packet that claims s is ciphered and checksummed
+// as agreed, with the same algorithms and keys, so that its checksum may be
+// looked at. Where the checksum has no key it proves nothing of the sender, and
+// only the very level will do.
+func (s Security) protects(agreed Security) bool {
+	command := agreed.SPI.command()
+	return s == agreed || command.checksum == checksumCC && command == s.SPI.command() && s.KIc == agreed.KIc && s.KID == agreed.KID
+}
+
 func (s Security) String() string { return fmt.Sprintf("%s %02x %02x", s.SPI, s.KIc, s.KID) }
 
 // Signing is the level of the signing applet: checksum, ciphering and a rising

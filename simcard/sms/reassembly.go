@@ -1,6 +1,7 @@
 package sms
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"time"
@@ -49,71 +50,83 @@ func Join(parts []Part) (Message, error) {
 	return m, nil
 }
 
-// Reassembler keeps the parts that came so far of messages that are not whole
-// yet, in memory: a card's or a handset's. It is not safe for concurrent use.
+// Reassembler keeps the parts of messages, in memory: a card's or a handset's.
+// It is not safe for concurrent use.
 type Reassembler struct {
-	// Expiry is how long a message may stay incomplete.
+	// Expiry is how long the parts of a message are kept.
 	Expiry time.Duration
-	// Most is how many incomplete messages are kept; a further one drops the
-	// oldest.
+	// Most is how many messages are kept; a further one drops the oldest.
 	Most int
 
-	incomplete map[string]*incomplete
+	kept map[string]*kept
 }
 
-type incomplete struct {
+type kept struct {
 	since time.Time
-	parts map[uint8]Part
+	parts []Part // by sequence number; those of a nil payload are missing
+	have  int
 }
 
-// Add takes in a part. It reports the message once, with its last missing
-// part. A part that came before replaces itself.
+// Add takes in a part, and returns the message if none is missing.
+//
+// The parts stay when the message was whole: a network brings parts twice, and
+// one that comes again must neither begin a message anew nor wait for a later
+// one with the same reference, which is soon due where it has 8 bits. A part
+// that differs from the one in its place is of such a later message, or somebody
+// else's: it takes the place, and what is then whole is reported, right or not;
+// a checksum tells.
 func (r *Reassembler) Add(originator string, p Part, now time.Time) (Message, bool, error) {
 	if p.Total == 1 {
-		m, err := Join([]Part{p})
-		return m, err == nil, err
+		return Message{p.Kind, p.Payload}, true, nil
 	}
 	r.expire(now)
-	key := originator + "/" + p.Key()
-	in := r.incomplete[key]
-	if in == nil {
-		if len(r.incomplete) >= r.Most {
-			r.dropOldest()
-		}
-		in = &incomplete{since: now, parts: make(map[uint8]Part)}
-		if r.incomplete == nil {
-			r.incomplete = make(map[string]*incomplete)
-		}
-		r.incomplete[key] = in
-	}
-	p.Payload = append([]byte(nil), p.Payload...) // the caller's buffer is its own
-	in.parts[p.Sequence] = p
-	if len(in.parts) < int(p.Total) {
+	k := r.of(originator+"/"+p.Key(), int(p.Total), now)
+	place := &k.parts[p.Sequence-1]
+	if place.Payload != nil && place.Kind == p.Kind && bytes.Equal(place.Payload, p.Payload) {
 		return Message{}, false, nil
 	}
-	delete(r.incomplete, key)
-	parts := make([]Part, 0, len(in.parts))
-	for _, part := range in.parts {
-		parts = append(parts, part)
+	if place.Payload == nil {
+		k.have++
 	}
-	m, err := Join(parts)
+	p.Payload = append(make([]byte, 0, len(p.Payload)), p.Payload...) // the caller's buffer is its own
+	*place = p
+	if k.have < len(k.parts) {
+		return Message{}, false, nil
+	}
+	m, err := Join(k.parts)
 	return m, err == nil, err
 }
 
+// of is what is kept of a message, which may be nothing yet.
+func (r *Reassembler) of(key string, total int, now time.Time) *kept {
+	if k := r.kept[key]; k != nil {
+		return k
+	}
+	if len(r.kept) >= r.Most {
+		r.dropOldest()
+	}
+	if r.kept == nil {
+		r.kept = make(map[string]*kept)
+	}
+	k := &kept{since: now, parts: make([]Part, total)}
+	r.kept[key] = k
+	return k
+}
+
 func (r *Reassembler) expire(now time.Time) {
-	for key, in := range r.incomplete {
-		if now.Sub(in.since) >= r.Expiry {
-			delete(r.incomplete, key)
+	for key, k := range r.kept {
+		if now.Sub(k.since) >= r.Expiry {
+			delete(r.kept, key)
 		}
 	}
 }
 
 func (r *Reassembler) dropOldest() {
 	oldest, since := "", time.Time{}
-	for key, in := range r.incomplete {
-		if oldest == "" || in.since.Before(since) {
-			oldest, since = key, in.since
+	for key, k := range r.kept {
+		if oldest == "" || k.since.Before(since) {
+			oldest, since = key, k.since
 		}
 	}
-	delete(r.incomplete, oldest)
+	delete(r.kept, oldest)
 }

@@ -141,7 +141,7 @@ func TestReassembly(t *testing.T) {
 					if m.Kind != ResponsePacket || !bytes.Equal(m.Payload, want[a.from]) {
 						t.Fatalf("round %d: %s came out wrong", round, a.from)
 					}
-					break // its doubles begin a message that expires
+					break // its doubles are no news
 				}
 			}
 		}
@@ -159,8 +159,8 @@ func TestReassemblyIsBounded(t *testing.T) {
 		if _, ok, err := r.Add("a", p, now.Add(time.Duration(i)*time.Second)); ok || err != nil {
 			t.Fatal(ok, err)
 		}
-		if len(r.incomplete) > 3 {
-			t.Fatalf("%d incomplete messages kept", len(r.incomplete))
+		if len(r.kept) > 3 {
+			t.Fatalf("%d messages kept", len(r.kept))
 		}
 	}
 	if _, ok, _ := r.Add("a", Part{Reference: 99, Total: 2, Sequence: 2}, now.Add(3*time.Minute)); ok {

@@ -3,6 +3,7 @@ package sms
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"unicode/utf16"
 
 	"github.com/fiorix/go-smpp/smpp/encoding"
@@ -19,19 +20,48 @@ const (
 	UCS2       Alphabet = 0x08
 )
 
+// gsm is the default alphabet with its extension, each character with its
+// octets, as the library reads them: asked once, since a card codes a text for
+// every challenge.
+var gsm = sync.OnceValue(func() map[rune]string {
+	octetsOf := make(map[rune]string, 138)
+	const escape = 0x1B
+	for octet := range byte(0x80) {
+		for _, octets := range []string{string([]byte{octet}), string([]byte{escape, octet})} {
+			text, err := encoding.GSM7(false).NewDecoder().Bytes([]byte(octets))
+			if characters := []rune(string(text)); err == nil && len(characters) == 1 && octet != escape {
+				if known, there := octetsOf[characters[0]]; !there || len(octets) < len(known) {
+					octetsOf[characters[0]] = octets
+				}
+			}
+		}
+	}
+	return octetsOf
+})
+
 // EncodeText codes a text in the default alphabet where it can, else in UCS-2.
 func EncodeText(text string) (Alphabet, []byte, error) {
-	if octets, err := encoding.GSM7(false).NewEncoder().Bytes([]byte(text)); err == nil {
-		return GSM8, octets, nil
-	}
+	octetsOf := gsm()
 	octets := make([]byte, 0, 2*len(text))
 	for _, r := range text {
-		if r > 0xFFFF || utf16.IsSurrogate(r) {
-			return 0, nil, fmt.Errorf("sms: %q is not in UCS-2", r)
+		coded, ok := octetsOf[r]
+		if !ok {
+			octets, err := appendUCS2(octets[:0], text)
+			return UCS2, octets, err
 		}
-		octets = append(octets, byte(r>>8), byte(r))
+		octets = append(octets, coded...)
 	}
-	return UCS2, octets, nil
+	return GSM8, octets, nil
+}
+
+func appendUCS2(b []byte, text string) ([]byte, error) {
+	for _, r := range text {
+		if r > 0xFFFF || utf16.IsSurrogate(r) {
+			return nil, fmt.Errorf("sms: %q is not in UCS-2", r)
+		}
+		b = append(b, byte(r>>8), byte(r))
+	}
+	return b, nil
 }
 
 // DecodeText is the other way.

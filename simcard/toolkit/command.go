@@ -13,13 +13,16 @@ const (
 	SendShortMessage Type = 0x13
 	DisplayText      Type = 0x21
 	GetInput         Type = 0x23
+	SelectItem       Type = 0x24
+	SetUpMenu        Type = 0x25
 )
 
 // Qualifier bits (TS 102 223 §8.6).
 const (
 	DisplayHighPriority = 0x01
 	DisplayUserClears   = 0x80 // wait for the user, not for a delay
-	InputHidden         = 0x04 // bits 1 and 2 clear: digits only, default alphabet
+	InputHidden         = 0x04
+	InputAnything       = 0x01 // clear: digits, *, # and + only
 )
 
 // Text is a text string element: its coding octet (00 packed 7-bit, 04 8-bit,
@@ -29,11 +32,24 @@ type Text struct {
 	Octets []byte
 }
 
+// Item is a line of a menu (TS 102 223 §8.9). Its text is an alpha field
+// (TS 102 221 annex A). Identifiers begin at 1.
+type Item struct {
+	ID   byte
+	Text []byte
+}
+
 // Command is one proactive command. Which fields count depends on the type:
 //
 //	DISPLAY TEXT        Text
 //	GET INPUT           Text, MinInput, MaxInput
-//	SEND SHORT MESSAGE  TPDU (an SMS-SUBMIT)
+//	SELECT ITEM         Alpha (the title), Items
+//	SET UP MENU         Alpha (the title), Items
+//	SEND SHORT MESSAGE  Alpha (shown meanwhile), TPDU (an SMS-SUBMIT)
+//
+// Alpha is an alpha field (TS 102 221 annex A), nil if there is none: what
+// that means, "say something of your own", is another thing than an empty one,
+// "say nothing" (TS 102 223 §6.4.10).
 type Command struct {
 	Number    byte
 	Type      Type
@@ -41,27 +57,39 @@ type Command struct {
 
 	Text               Text
 	MinInput, MaxInput byte
+	Alpha              []byte
+	Items              []Item
 	TPDU               []byte
 }
 
 // Append appends the command as FETCH returns it: BER-TLV D0.
 func (c *Command) Append(b []byte) ([]byte, error) {
-	body := appendTLV(nil, tagCommandDetails, c.Number, byte(c.Type), c.Qualifier)
+	var room [256]byte
+	body := appendTLV(room[:0], tagCommandDetails, c.Number, byte(c.Type), c.Qualifier)
 	switch c.Type {
 	case DisplayText:
 		body = appendTLV(body, tagDevices, deviceUICC, deviceDisplay)
-		body = appendTLV(body, tagText, append([]byte{c.Text.Coding}, c.Text.Octets...)...)
+		body = appendCoded(body, tagText, c.Text.Coding, c.Text.Octets)
 	case GetInput:
 		body = appendTLV(body, tagDevices, deviceUICC, deviceTerminal)
-		body = appendTLV(body, tagText, append([]byte{c.Text.Coding}, c.Text.Octets...)...)
+		body = appendCoded(body, tagText, c.Text.Coding, c.Text.Octets)
 		body = appendTLV(body, tagResponseLength, c.MinInput, c.MaxInput)
+	case SelectItem, SetUpMenu:
+		body = appendTLV(body, tagDevices, deviceUICC, deviceTerminal)
+		body = appendTLV(body, tagAlpha, c.Alpha...)
+		for _, item := range c.Items {
+			body = appendCoded(body, tagItem, item.ID, item.Text)
+		}
 	case SendShortMessage:
 		body = appendTLV(body, tagDevices, deviceUICC, deviceNetwork)
+		if c.Alpha != nil {
+			body = appendTLV(body, tagAlpha, c.Alpha...)
+		}
 		body = appendTLV(body, tagSMSTPDU, c.TPDU...)
 	default:
 		return nil, fmt.Errorf("toolkit: command type %02x is not written", byte(c.Type))
 	}
-	whole := appendTLV(b, tagProactive, body...)
+	whole := append(appendHeader(b, tagProactive, len(body)), body...)
 	// FETCH carries at most 256 octets, and a BER-TLV length in it at most 81 xx
 	// (TS 102 223 §6.2).
 	if len(whole)-len(b) > 256 {
@@ -95,12 +123,37 @@ func ParseCommand(octets []byte) (c Command, err error) {
 		if !limits.ReadUint8(&c.MinInput) || !limits.ReadUint8(&c.MaxInput) || !limits.Empty() || c.MinInput > c.MaxInput {
 			return c, errors.New("toolkit: response length is not a minimum and a maximum")
 		}
+	case SelectItem, SetUpMenu:
+		if c.Alpha, err = find(list, tagAlpha); err != nil {
+			return c, err
+		}
+		c.Items, err = items(list)
 	case SendShortMessage:
-		var tpdu []byte
-		tpdu, err = find(list, tagSMSTPDU)
-		c.TPDU = tpdu
+		c.Alpha, _ = find(list, tagAlpha) // optional
+		c.TPDU, err = find(list, tagSMSTPDU)
 	}
 	return c, err
+}
+
+// items reads the lines of a menu. One item without identifier and text in
+// place of all takes a menu away (TS 102 223 §6.6.7).
+func items(list []element) (all []Item, err error) {
+	for _, e := range list {
+		if e.tag != tagItem&tagBase {
+			continue
+		}
+		var item Item
+		value := e.value
+		if value.Empty() {
+			continue
+		}
+		if !value.ReadUint8(&item.ID) || item.ID == 0 {
+			return nil, fmt.Errorf("toolkit: the item at octet %d has identifier 0", e.offset)
+		}
+		item.Text = value
+		all = append(all, item)
+	}
+	return all, nil
 }
 
 func (c *Command) details(list []element) error {

@@ -1,11 +1,13 @@
 // Package toolkit reads and writes what handset and card say to each other of
 // the Card Application Toolkit (ETSI TS 102 223, 3GPP TS 31.111): proactive
 // commands that the card wants carried out, terminal responses that tell how
-// it went, and the envelope that brings a short message to the card.
+// it went, and the envelopes that bring the card a short message or a choice
+// from its menu.
 //
 //	proactive command   D0 L  81 03 number type qualifier  82 02 source dest  …
 //	terminal response         81 03 number type qualifier  82 02 source dest  83 L result …
 //	SMS-PP download     D1 L  82 02 83 81  86 L centre  8B L TPDU
+//	menu selection      D3 L  82 02 01 81  90 01 item
 //
 // A tag's bit 8 says that the element must be understood; elements are taken
 // with and without it (TS 101 220 §7.1.1).
@@ -22,11 +24,15 @@ import (
 const (
 	tagProactive      = 0xD0
 	tagSMSPPDownload  = 0xD1
+	tagMenuSelection  = 0xD3
 	tagCommandDetails = 0x81
 	tagDevices        = 0x82
 	tagResult         = 0x83
+	tagAlpha          = 0x85
 	tagSMSTPDU        = 0x8B
 	tagText           = 0x8D
+	tagItem           = 0x8F
+	tagItemID         = 0x90
 	tagResponseLength = 0x91
 )
 
@@ -34,6 +40,7 @@ const tagBase = 0x7F // without the comprehension bit
 
 // Devices (TS 102 223 §8.7).
 const (
+	deviceKeypad   = 0x01
 	deviceDisplay  = 0x02
 	deviceUICC     = 0x81
 	deviceTerminal = 0x82
@@ -50,7 +57,7 @@ type element struct {
 // elements splits a sequence of COMPREHENSION-TLVs.
 func elements(octets []byte) ([]element, error) {
 	s := cryptobyte.String(octets)
-	var list []element
+	list := make([]element, 0, 6) // what most have at most
 	for !s.Empty() {
 		e := element{offset: len(octets) - len(s)}
 		var tag uint8
@@ -120,14 +127,22 @@ func find(list []element, tag byte) (cryptobyte.String, error) {
 
 // appendTLV appends tag, shortest length and value.
 func appendTLV(b []byte, tag byte, value ...byte) []byte {
-	b = append(b, tag)
-	switch n := len(value); {
+	return append(appendHeader(b, tag, len(value)), value...)
+}
+
+// appendCoded is appendTLV of a value that begins with an octet of its own: the
+// coding of a text, the identifier of an item.
+func appendCoded(b []byte, tag, first byte, rest []byte) []byte {
+	return append(append(appendHeader(b, tag, 1+len(rest)), first), rest...)
+}
+
+// appendHeader appends tag and shortest length of a value of n octets.
+func appendHeader(b []byte, tag byte, n int) []byte {
+	switch {
 	case n < 0x80:
-		b = append(b, byte(n))
+		return append(b, tag, byte(n))
 	case n < 0x100:
-		b = append(b, 0x81, byte(n))
-	default:
-		b = append(b, 0x82, byte(n>>8), byte(n))
+		return append(b, tag, 0x81, byte(n))
 	}
-	return append(b, value...)
+	return append(b, tag, 0x82, byte(n>>8), byte(n))
 }

@@ -90,21 +90,21 @@ func TestSMSDownload(t *testing.T) {
 	// TS 31.111 §7.1.1, with the optional address of a centre in it, and with
 	// the tags' bit 8 clear.
 	recorded := unhex(t, "d11402028381"+"06039199f4"+"0b09"+"440481111100000000")
-	tpdu, err := ParseSMSDownload(recorded)
-	if err != nil || hex.EncodeToString(tpdu) != "440481111100000000" {
-		t.Errorf("read as %x, %v", tpdu, err)
+	e, err := ParseEnvelope(recorded)
+	if err != nil || hex.EncodeToString(e.TPDU) != "440481111100000000" {
+		t.Errorf("read as %+v, %v", e, err)
 	}
 	long := bytes.Repeat([]byte{7}, 170)
 	octets := SMSDownload(nil, long)
-	if back, err := ParseSMSDownload(octets); err != nil || !bytes.Equal(back, long) {
-		t.Errorf("%x %v", back, err)
+	if back, err := ParseEnvelope(octets); err != nil || !bytes.Equal(back.TPDU, long) {
+		t.Errorf("%+v %v", back, err)
 	}
 	for n := range octets {
-		if _, err := ParseSMSDownload(octets[:n]); err == nil {
+		if _, err := ParseEnvelope(octets[:n]); err == nil {
 			t.Errorf("the first %d octets were read", n)
 		}
 	}
-	if _, err := ParseSMSDownload(unhex(t, "d10982028281"+"8b03010203")); err == nil {
+	if _, err := ParseEnvelope(unhex(t, "d10982028281"+"8b03010203")); err == nil {
 		t.Error("a download from the terminal was taken")
 	}
 }
@@ -164,6 +164,6 @@ func FuzzToolkit(f *testing.F) {
 				t.Fatalf("%x: %+v: %v", octets, r, err)
 			}
 		}
-		_, _ = ParseSMSDownload(octets)
+		_, _ = ParseEnvelope(octets)
 	})
 }

@@ -1,0 +1,422 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"imza/emulator"
+	"imza/pki"
+	"imza/simcard"
+	"imza/simcard/applet"
+	"imza/simcard/pcsc"
+)
+
+type cardCommand struct {
+	List        cardListCommand        `cmd:"" help:"List the readers and what is in them."`
+	Info        cardInfoCommand        `cmd:"" help:"Tell what a card says of itself: number, keys, certificates, tries left."`
+	APDU        cardAPDUCommand        `cmd:"" name:"apdu" help:"Send APDUs to a card and print what comes back."`
+	Serve       cardServeCommand       `cmd:"" help:"Put a software SIM into a virtual reader (vpcd)."`
+	Handset     cardHandsetCommand     `cmd:"" help:"Be a telephone with a card, on the emulated network."`
+	Personalise cardPersonaliseCommand `cmd:"" help:"Make the profile of a new software SIM, and its PIN letter."`
+}
+
+// cardFlags say which card: one in a reader, or a software SIM in this process.
+type cardFlags struct {
+	Reader  string `placeholder:"NAME" xor:"card" help:"The reader that the card is in; a part of its name will do. Default: the only one with a card."`
+	Profile string `placeholder:"FILE" xor:"card" help:"The profile of a software SIM, in place of a card in a reader."`
+}
+
+// opened is a card that is in use by a command.
+type opened struct {
+	simcard.Card
+	where string
+	atr   []byte
+	close func() error
+}
+
+func (c *cardFlags) open(exclusive bool) (*opened, error) {
+	if c.Profile != "" {
+		memory, err := emulator.OpenMemory(c.Profile)
+		if err != nil {
+			return nil, err
+		}
+		sim, err := memory.Card()
+		if err != nil {
+			return nil, errors.Join(err, memory.Close())
+		}
+		return &opened{sim, c.Profile, sim.ATR(), memory.Close}, nil
+	}
+	name := c.Reader
+	if name == "" {
+		var err error
+		if name, err = onlyReader(); err != nil {
+			return nil, err
+		}
+	}
+	card, err := pcsc.Connect(name, pcsc.Options{Exclusive: exclusive, Timeout: cardTimeout})
+	if err != nil {
+		return nil, err
+	}
+	return &opened{card, card.Name(), card.ATR(), card.Close}, nil
+}
+
+// onlyReader is the one reader that has a card.
+func onlyReader() (string, error) {
+	readers, err := pcsc.List()
+	if err != nil {
+		return "", err
+	}
+	var with []string
+	for _, r := range readers {
+		if r.ATR != nil {
+			with = append(with, r.Name)
+		}
+	}
+	switch len(with) {
+	case 0:
+		return "", fmt.Errorf("no card in any of %d readers", len(readers))
+	case 1:
+		return with[0], nil
+	}
+	return "", fmt.Errorf("several readers have a card: say --reader with one of %q", with)
+}
+
+type cardListCommand struct{}
+
+// Run lists.
+func (*cardListCommand) Run(s streams) error {
+	readers, err := pcsc.List()
+	if err != nil {
+		return err
+	}
+	if len(readers) == 0 {
+		fmt.Fprintln(s.out, "No readers.")
+		return nil
+	}
+	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "READER\tCARD")
+	for _, r := range readers {
+		what := "none"
+		switch {
+		case r.Mute:
+			what = "one that does not answer"
+		case r.ATR != nil && r.InUse:
+			what = fmt.Sprintf("%X, in use", r.ATR)
+		case r.ATR != nil:
+			what = fmt.Sprintf("%X", r.ATR)
+		}
+		fmt.Fprintf(table, "%s\t%s\n", r.Name, what)
+	}
+	return table.Flush()
+}
+
+type cardInfoCommand struct{ cardFlags }
+
+// Run tells.
+func (c *cardInfoCommand) Run(s streams) (err error) {
+	card, err := c.open(false)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, card.close()) }()
+	with := signer{card}
+	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "card\t%s\nATR\t%X\n", card.where, card.atr)
+	iccid, err := with.iccid()
+	if err != nil {
+		fmt.Fprintf(table, "ICCID\tnot read: %v\n", err)
+	} else {
+		fmt.Fprintf(table, "ICCID\t%s\n", iccid)
+	}
+	about, err := with.open()
+	if errors.Is(err, errNoApplet) {
+		fmt.Fprintln(table, "applet\tnone: this card does not sign")
+		return table.Flush()
+	}
+	if err != nil {
+		return errors.Join(table.Flush(), err)
+	}
+	answers := "full answers only"
+	if about.Short {
+		answers = "gives short answers"
+	}
+	fmt.Fprintf(table, "applet\tversion %d, %s\n", about.Version, answers)
+	fmt.Fprintf(table, "tries left\tPIN1 %d, PIN2 %d, PUK %d\n", about.PIN1, about.PIN2, about.PUK)
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	return with.printKeys(s.out)
+}
+
+func (s signer) printKeys(w io.Writer) error {
+	keys, err := s.keys()
+	if err != nil {
+		return err
+	}
+	if len(keys) == 0 {
+		fmt.Fprintln(w, "\nNo keys.")
+		return nil
+	}
+	fmt.Fprintln(w)
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "KEY\tFOR\tKIND\tCERTIFICATE")
+	for _, k := range keys {
+		use := "signing, PIN2"
+		if k.Operation == applet.Authenticate {
+			use = "authentication, PIN1"
+		}
+		what := "none"
+		if k.Certified {
+			cert, err := s.certificate(k.Number)
+			if err != nil {
+				return err
+			}
+			holder, err := pki.HolderOf(cert)
+			if what = cert.Subject.String(); err == nil {
+				what = holder.GivenName + " " + holder.Surname
+			}
+			if holder.VOEN != "" {
+				what += " for " + strings.Join(cert.Subject.Organization, " ") + " (" + holder.VOEN + ")"
+			}
+			what += ", until " + cert.NotAfter.UTC().Format(time.DateOnly)
+		}
+		fmt.Fprintf(table, "%d\t%s\t%s\t%s\n", k.Number, use, k.Kind, what)
+	}
+	return table.Flush()
+}
+
+type cardAPDUCommand struct {
+	cardFlags
+	Follow bool     `help:"Fetch what waits (61XX) and give again what had the wrong length (6CXX), as a terminal does."`
+	APDUs  []string `arg:"" name:"hex" optional:"" help:"Command APDUs. Without any they are read from stdin, one a line; what follows a # is a comment."`
+}
+
+// Run sends.
+func (c *cardAPDUCommand) Run(s streams) (err error) {
+	script, err := c.script(os.Stdin)
+	if err != nil {
+		return err
+	}
+	card, err := c.open(true)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, card.close()) }()
+	for _, command := range script {
+		fmt.Fprintln(s.out, ">", masked(command))
+		for {
+			answer, err := card.Transmit(command)
+			if err != nil {
+				return err
+			}
+			r, err := simcard.ParseResponse(answer)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(s.out, strings.TrimSpace(fmt.Sprintf("< %s %s  %s", strings.ToUpper(hex.EncodeToString(r.Data)), r.SW, r.SW.Meaning())))
+			next, more := simcard.Next(command, r.SW)
+			if !more || !c.Follow {
+				break
+			}
+			command = next
+			fmt.Fprintln(s.out, ">", masked(command))
+		}
+	}
+	return nil
+}
+
+func (c *cardAPDUCommand) script(stdin io.Reader) (all [][]byte, err error) {
+	lines := c.APDUs
+	if len(lines) == 0 {
+		scanner := bufio.NewScanner(stdin)
+		scanner.Buffer(nil, 1<<20)
+		for scanner.Scan() {
+			lines = append(lines, scanner.Text())
+		}
+		if err := scanner.Err(); err != nil {
+			return nil, err
+		}
+	}
+	for i, line := range lines {
+		line, _, _ = strings.Cut(line, "#")
+		line = strings.Map(func(r rune) rune {
+			if strings.ContainsRune(" \t\r:", r) {
+				return -1
+			}
+			return r
+		}, line)
+		if line == "" {
+			continue
+		}
+		apdu, err := hex.DecodeString(line)
+		if err != nil {
+			return nil, fmt.Errorf("APDU %d is not hex", i+1) // it may hold a PIN: not repeated
+		}
+		all = append(all, apdu)
+	}
+	if len(all) == 0 {
+		return nil, errors.New("no APDU to send")
+	}
+	return all, nil
+}
+
+// masked is an APDU in hex, without the PINs in it.
+func masked(apdu []byte) string {
+	text := strings.ToUpper(hex.EncodeToString(apdu))
+	if len(apdu) > 5 {
+		switch apdu[1] {
+		case simcard.Verify, simcard.ChangePIN, simcard.DisablePIN, simcard.EnablePIN, simcard.UnblockPIN:
+			return text[:10] + strings.Repeat("*", len(text)-10)
+		}
+	}
+	return text
+}
+
+type cardServeCommand struct {
+	Profile    string `required:"" placeholder:"FILE" help:"The profile of the software SIM."`
+	ReaderPort int    `default:"35963" placeholder:"PORT" help:"The TCP port of the virtual reader's slot on this machine: 35963 is vpcd's first, 35964 its second."`
+}
+
+// Run serves the card until it is told to stop.
+func (c *cardServeCommand) Run(ctx context.Context, s streams) error {
+	memory, err := emulator.OpenMemory(c.Profile)
+	if err != nil {
+		return err
+	}
+	defer memory.Close()
+	card, err := memory.Card()
+	if err != nil {
+		return err
+	}
+	addr := fmt.Sprintf("127.0.0.1:%d", c.ReaderPort)
+	for once := false; ; {
+		err := emulator.Plug(ctx, addr, card, func() {
+			once = true
+			fmt.Fprintf(s.out, "Card %s is in the virtual reader on port %d. Ctrl-C takes it out.\n", memory.Profile.ICCID, c.ReaderPort)
+		})
+		if ctx.Err() != nil {
+			return nil
+		}
+		if !once { // it never was there
+			return fmt.Errorf("%w; does pcscd run, with vsmartcard-vpcd?", err)
+		}
+		fmt.Fprintln(s.err, "imza:", err)
+		select { // pcscd may come again
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+type cardHandsetCommand struct {
+	cardFlags
+	SMSC     string `name:"smsc" required:"" env:"IMZA_SMPP_ADDR" placeholder:"ADDR" help:"The emulated message centre, as imza up prints it."`
+	Password string `required:"" env:"IMZA_SMPP_PASSWORD" placeholder:"WORD" help:"Its password."`
+	MSISDN   string `name:"msisdn" required:"" placeholder:"NUMBER" help:"The telephone's number."`
+	PIN      string `name:"pin" env:"IMZA_PIN" placeholder:"DIGITS" help:"What is typed at every PIN prompt; without it somebody types it in the terminal."`
+	Log      string `default:"warn" enum:"debug,info,warn,error" help:"What is logged to stderr: debug, info, warn or error."`
+}
+
+// Run is a telephone until it is told to stop.
+func (c *cardHandsetCommand) Run(ctx context.Context, s streams) error {
+	number, err := simcard.ParseMSISDN(c.MSISDN)
+	if err != nil {
+		return fmt.Errorf("--msisdn: %w", err)
+	}
+	log, err := newLog(s.err, c.Log)
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	handset := &emulator.Handset{Log: log}
+	if c.PIN != "" {
+		handset.Person = &typist{Actor: emulator.Actor{PIN1: c.PIN, PIN2: c.PIN, Behaviour: emulator.Signs}, out: s.out}
+	} else {
+		keys := openTerminal(os.Stdin, s.out, handset, stop)
+		defer keys.close()
+		handset.Person = keys
+	}
+	card, err := c.insert(ctx, handset, log)
+	if err != nil {
+		return err
+	}
+	defer card()
+	for once := false; ; {
+		err := emulator.Attach(ctx, c.SMSC, c.Password, number, handset, func() {
+			once = true
+			fmt.Fprintf(s.out, "The telephone %s is on. Ctrl-C switches it off.\r\n", number)
+		}, log)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if !once {
+			return err
+		}
+		fmt.Fprintf(s.err, "imza: %v; trying again\r\n", err)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// insert puts the card into the handset and switches it on; the returned
+// function does the contrary.
+func (c *cardHandsetCommand) insert(ctx context.Context, handset *emulator.Handset, log *slog.Logger) (remove func(), err error) {
+	if c.Profile != "" {
+		card, err := c.open(true)
+		if err != nil {
+			return nil, err
+		}
+		handset.Insert(card)
+		remove = func() { handset.SwitchOff(); _ = card.close() }
+		if err := handset.SwitchOn(); err != nil {
+			remove()
+			return nil, err
+		}
+		return remove, nil
+	}
+	name := c.Reader
+	if name == "" {
+		if name, err = onlyReader(); err != nil {
+			return nil, err
+		}
+	}
+	first := make(chan error, 1) // what came of the first try
+	at := &slot{reader: name, handset: handset, log: log, inserted: func(in bool) {
+		if in {
+			report(first, nil)
+		}
+	}, failed: func(err error) { report(first, err) }}
+	stop := runAside(at.run)
+	select {
+	case err = <-first:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		_ = stop()
+		return nil, err
+	}
+	return func() { _ = stop() }, nil
+}
+
+// report tells what came of something to who waits for the first such word.
+func report(first chan<- error, err error) {
+	select {
+	case first <- err:
+	default:
+	}
+}

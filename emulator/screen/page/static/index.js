@@ -1,0 +1,4 @@
+import { translate, word } from "./words.js";
+
+translate();
+document.title = `imza · ${word.telephones}`;

@@ -3,28 +3,31 @@
 GO ?= go
 FUZZTIME ?= 20s
 
-.PHONY: run build test lint fuzz bench bench-smpp deps debian
+# Card readers need cgo and libpcsclite-dev; without it imza is built without them.
+TAGS = $(shell pkg-config --exists libpcsclite 2>/dev/null && echo -tags pcsc)
+
+.PHONY: run build test lint fuzz bench bench-smpp deps debian headers
 
 run: build ## everything in one process, on the folder data/
 	bin/imza up
 
 build:
-	$(GO) build -o bin/imza ./cmd/imza
+	$(GO) build $(TAGS) -o bin/imza ./cmd/imza
 
-test: deps ## all tests, with the real Redis, OpenSSL and tshark
-	$(GO) test -race -timeout 14m ./...
+test: deps ## all tests, with the real Redis, OpenSSL, tshark, pcscd and Chromium
+	$(GO) test -race -timeout 14m -tags pcsc ./...
 
-lint:
+lint: headers
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt: $$unformatted"; exit 1; fi
-	$(GO) vet ./...
-	$(GO) tool staticcheck ./...
+	$(GO) vet ./... && $(GO) vet -tags pcsc ./...
+	$(GO) tool staticcheck ./... && $(GO) tool staticcheck -tags pcsc ./...
 	$(GO) mod verify
 
 fuzz: ## every fuzz target for FUZZTIME
-	@set -e; for package in $$($(GO) list ./...); do \
-		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+	@set -e; for package in $$($(GO) list -tags pcsc ./...); do \
+		for target in $$($(GO) test -tags pcsc -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
 			echo "$$package $$target"; \
-			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+			$(GO) test -tags pcsc -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
 		done; \
 	done
 
@@ -32,13 +35,19 @@ bench-smpp: deps ## submit_sm a second: our client and server beside go-smpp and
 	$(GO) run ./smpp/benchmark
 
 bench: ## every benchmark; pki/cms sets the bare ECDSA check beside the verifier
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+	$(GO) test -run '^$$' -bench . -benchmem -tags pcsc ./...
 
 deps: debian smpp/testdata/peers/node_modules/.package-lock.json ## what tests need from Debian and npm
 
-debian:
+debian: headers
 	@.ci/deps redis-server:redis-server gcc:build-essential openssl:openssl tshark:tshark curl:curl \
-		/usr/sbin/bearerbox:kannel node:nodejs npm:npm /usr/share/perl5/Net/SMPP.pm:libnet-smpp-perl
+		/usr/sbin/bearerbox:kannel node:nodejs npm:npm /usr/share/perl5/Net/SMPP.pm:libnet-smpp-perl \
+		/usr/sbin/pcscd:pcscd $(VPCD):vsmartcard-vpcd opensc-tool:opensc pcsc_scan:pcsc-tools chromium:chromium
+
+# The driver of virtual readers, and the headers that the build tag pcsc wants.
+VPCD = /usr/lib/pcsc/drivers/serial/libifdvpcd.so
+headers:
+	@.ci/deps gcc:build-essential pkg-config:pkg-config /usr/include/PCSC/winscard.h:libpcsclite-dev
 
 # npm writes this file last.
 smpp/testdata/peers/node_modules/.package-lock.json: smpp/testdata/peers/package-lock.json | debian

@@ -61,8 +61,8 @@ func (s *SIM) show(text string) {
 }
 
 // ask asks for the PIN, digits hidden.
-func (s *SIM) ask(text string) {
-	if err := s.proposeText(toolkit.Command{Type: toolkit.GetInput, Qualifier: toolkit.InputHidden, MinInput: minPIN, MaxInput: simcard.PINLen}, text); err != nil {
+func (s *SIM) ask(text toolkit.Text) {
+	if err := s.propose(toolkit.Command{Type: toolkit.GetInput, Qualifier: toolkit.InputHidden, Text: text, MinInput: minPIN, MaxInput: simcard.PINLen}); err != nil {
 		s.end(applet.NotUnderstood, nil)
 	}
 }
@@ -70,12 +70,16 @@ func (s *SIM) ask(text string) {
 const minPIN = 4 // digits
 
 func (s *SIM) proposeText(c toolkit.Command, text string) error {
-	alphabet, octets, err := sms.EncodeText(text)
-	if err != nil {
+	var err error
+	if c.Text, err = coded(text); err != nil {
 		return err
 	}
-	c.Text = toolkit.Text{Coding: byte(alphabet), Octets: octets}
 	return s.propose(c)
+}
+
+func coded(text string) (toolkit.Text, error) {
+	alphabet, octets, err := sms.EncodeText(text)
+	return toolkit.Text{Coding: byte(alphabet), Octets: octets}, err
 }
 
 // responded goes on after the terminal has carried out a command.
@@ -94,7 +98,7 @@ func (s *SIM) responded(r toolkit.Response) {
 	case !r.Result.OK():
 		s.end(applet.TerminalFailed, nil)
 	case r.Type == toolkit.DisplayText:
-		s.ask(wordsOf[asked.Language].pin(asked.Operation))
+		s.ask(wordsOf[asked.Language].enter[asked.Operation])
 	case !typed: // no PIN, whatever it is: it costs no try
 		s.end(applet.TerminalFailed, nil)
 	default:
@@ -107,11 +111,24 @@ func digitsOf(r toolkit.Response) (string, bool) {
 	if r.Text == nil {
 		return "", false
 	}
-	text, err := sms.DecodeText(sms.Alphabet(r.Text.Coding), r.Text.Octets)
-	if err != nil || len(text) > simcard.PINLen {
-		return "", false
+	text := string(r.Text.Octets) // digits are the same in the default alphabet as in ASCII
+	if sms.Alphabet(r.Text.Coding) != sms.GSM8 {
+		var err error
+		if text, err = sms.DecodeText(sms.Alphabet(r.Text.Coding), r.Text.Octets); err != nil {
+			return "", false
+		}
 	}
-	return pinDigits(simcard.PadPIN(text))
+	return text, isPIN(text)
+}
+
+// isPIN reports whether a text has the form of a PIN or PUK.
+func isPIN(text string) bool {
+	for i := range len(text) {
+		if text[i] < '0' || text[i] > '9' {
+			return false
+		}
+	}
+	return len(text) >= minPIN && len(text) <= simcard.PINLen
 }
 
 // typed takes what the person typed as the PIN.
@@ -125,7 +142,12 @@ func (s *SIM) typed(digits string) {
 	case sw == simcard.SWPINBlocked:
 		s.end(applet.PINBlocked, nil)
 	case wrong:
-		s.ask(wordsOf[asked.Language].wrong(asked.Operation, left))
+		again, err := coded(fmt.Sprintf(wordsOf[asked.Language].wrongPIN, nameOf(asked.Operation), left))
+		if err != nil {
+			s.end(applet.TerminalFailed, nil)
+			return
+		}
+		s.ask(again)
 	default: // the card's memory fails, and nothing may rest on what it says
 		*asked = pending{}
 	}
@@ -182,20 +204,24 @@ func (s *SIM) end(result applet.Result, signature []byte) {
 func (s *SIM) answerTo(to pending, result applet.Result, signature []byte) {
 	a := applet.Answer{Short: to.Short, Reference: to.Reference, Result: result, Signature: signature}
 	data := a.Append(make([]byte, 0, 12+len(signature)))
-	text := ""
-	if w, known := wordsOf[to.Language]; known && result != applet.Busy {
-		text = w.result(to.Operation, result)
+	shown := noWords
+	if w, known := wordsOf[to.Language]; known && result != applet.Busy { // nobody asked for the other
+		shown = w.result(to.Operation, result)
 	}
-	s.respondTo(to.from, ota.Response{Counter: to.counter, Status: ota.StatusOK, Data: data}, text)
+	s.respondTo(to.from, ota.Response{Counter: to.counter, Status: ota.StatusOK, Data: data}, shown)
 }
 
-// words are the applet's own in one language.
+// words are the applet's own in one language. What is shown for every signature
+// is coded once.
 type words struct {
-	code                      string
-	enter, wrongPIN           string // of a PIN's name; and the tries left
-	signed, authenticated     string
-	cancelled, blocked, fails string
-	menu                      menuWords
+	code     string
+	enter    map[applet.Operation]toolkit.Text
+	wrongPIN string                      // of a PIN's name, and the tries left
+	done     map[applet.Operation][]byte // alpha fields, shown while the answer leaves
+	blocked  map[applet.Operation][]byte
+	refused  []byte
+	failed   []byte
+	menu     menuWords
 }
 
 // nameOf is the name of the PIN for an operation, the same in all languages.
@@ -206,33 +232,46 @@ func nameOf(o applet.Operation) string {
 	return "PIN2"
 }
 
-func (w *words) pin(o applet.Operation) string { return fmt.Sprintf(w.enter, nameOf(o)) }
-
-func (w *words) wrong(o applet.Operation, left int) string {
-	return fmt.Sprintf(w.wrongPIN, nameOf(o), left)
-}
-
 // result is what the handset shows while the answer leaves.
-func (w *words) result(o applet.Operation, r applet.Result) string {
+func (w *words) result(o applet.Operation, r applet.Result) []byte {
 	switch r {
 	case applet.Signed:
-		if o == applet.Authenticate {
-			return w.authenticated
-		}
-		return w.signed
+		return w.done[o]
 	case applet.CancelledByUser:
-		return w.cancelled
+		return w.refused
 	case applet.PINBlocked:
-		return fmt.Sprintf(w.blocked, nameOf(o))
+		return w.blocked[o]
 	}
-	return w.fails
+	return w.failed
+}
+
+// newWords codes one language. enter, wrongPIN and blocked are of a PIN's name.
+func newWords(code, enter, wrongPIN, signed, authenticated, refused, blocked, failed string, menu menuWords) *words {
+	alpha := func(text string) []byte {
+		octets, err := sms.EncodeAlpha(text)
+		if err != nil {
+			panic(err) // it stands below
+		}
+		return octets
+	}
+	w := &words{code: code, wrongPIN: wrongPIN, refused: alpha(refused), failed: alpha(failed), menu: menu,
+		enter: make(map[applet.Operation]toolkit.Text), blocked: make(map[applet.Operation][]byte),
+		done: map[applet.Operation][]byte{applet.Sign: alpha(signed), applet.Authenticate: alpha(authenticated)}}
+	for _, o := range []applet.Operation{applet.Sign, applet.Authenticate} {
+		text, err := coded(fmt.Sprintf(enter, nameOf(o)))
+		if err != nil {
+			panic(err)
+		}
+		w.enter[o], w.blocked[o] = text, alpha(fmt.Sprintf(blocked, nameOf(o)))
+	}
+	return w
 }
 
 var wordsOf = map[applet.Language]*words{
-	applet.Azerbaijani: {code: "Kod", enter: "%s daxil edin", wrongPIN: "%s səhvdir. Qalan cəhd: %d",
-		signed: "İmzalandı", authenticated: "Təsdiqləndi", cancelled: "İmtina edildi", blocked: "%s bloklanıb", fails: "Alınmadı", menu: azerbaijaniMenu},
-	applet.English: {code: "Code", enter: "Enter %s", wrongPIN: "Wrong %s. Tries left: %d",
-		signed: "Signed", authenticated: "Authenticated", cancelled: "Refused", blocked: "%s is blocked", fails: "Failed", menu: englishMenu},
-	applet.Russian: {code: "Код", enter: "Введите %s", wrongPIN: "Неверный %s. Осталось попыток: %d",
-		signed: "Подписано", authenticated: "Подтверждено", cancelled: "Отклонено", blocked: "%s заблокирован", fails: "Не удалось", menu: russianMenu},
+	applet.Azerbaijani: newWords("Kod", "%s daxil edin", "%s səhvdir. Qalan cəhd: %d",
+		"İmzalandı", "Təsdiqləndi", "İmtina edildi", "%s bloklanıb", "Alınmadı", azerbaijaniMenu),
+	applet.English: newWords("Code", "Enter %s", "Wrong %s. Tries left: %d",
+		"Signed", "Authenticated", "Refused", "%s is blocked", "Failed", englishMenu),
+	applet.Russian: newWords("Код", "Введите %s", "Неверный %s. Осталось попыток: %d",
+		"Подписано", "Подтверждено", "Отклонено", "%s заблокирован", "Не удалось", russianMenu),
 }

@@ -79,7 +79,7 @@ func (s *SIM) proposeItems(kind toolkit.Type, title string, items ...string) err
 // menuSelection begins what an entry is for (ENVELOPE MENU SELECTION).
 func (s *SIM) menuSelection(item byte) simcard.Response {
 	t := &s.toolkit
-	if t.asked.active || t.menu != nil || len(t.queue) > 0 || t.fetched != nil {
+	if t.asked.active || t.menu != nil || len(t.queue) > 0 || t.waiting {
 		return status(simcard.SWToolkitBusy)
 	}
 	p := s.profile

@@ -178,12 +178,8 @@ func (p *PIN) refused() simcard.SW {
 	return simcard.SWTries(p.Tries)
 }
 
+// pinDigits reads a PIN as commands carry it.
 func pinDigits(octets []byte) (string, bool) {
-	digits := bytes.TrimRight(octets, "\xFF")
-	for _, d := range digits {
-		if d < '0' || d > '9' {
-			return "", false
-		}
-	}
-	return string(digits), len(digits) >= 4
+	digits := string(bytes.TrimRight(octets, "\xFF"))
+	return digits, isPIN(digits)
 }

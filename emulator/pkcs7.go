@@ -10,7 +10,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"math/big"
-	"slices"
 	"time"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -141,38 +140,43 @@ func (s *toSign) signedData(k *Key, public crypto.PublicKey, attributes, value [
 
 // attributes appends the signed attributes in the order that DER gives a SET OF.
 func (s *toSign) attributes(k *Key, b []byte) []byte {
-	var room [512]byte
-	all, ends := room[:0], [5]int{}
-	add := func(i int, oid []byte, tag byte, nested int, value []byte) {
-		// nested SEQUENCEs are around the value.
-		n := 2 + len(value)
-		inner := n + 2*nested
-		all = append(append(all, tagSequence, byte(len(oid)+2+inner)), oid...)
-		all = append(all, tagSet, byte(inner))
-		for range nested {
-			inner -= 2
-			all = append(all, tagSequence, byte(inner))
-		}
-		all = append(append(all, tag, byte(len(value))), value...)
-		ends[i] = len(all)
-	}
-	add(0, derContentType, derData[0], 0, derData[2:])
-	add(1, derDigest, tagOctets, 0, s.digest)
 	var now [15]byte
+	when, tag := s.time.UTC().AppendFormat(now[:0], "060102150405Z"), byte(tagUTCTime)
 	if s.time.Year() >= 2050 {
-		add(2, derSigningTime, tagTime, 0, s.time.UTC().AppendFormat(now[:0], "20060102150405Z"))
-	} else {
-		add(2, derSigningTime, tagUTCTime, 0, s.time.UTC().AppendFormat(now[:0], "060102150405Z"))
+		when, tag = s.time.UTC().AppendFormat(now[:0], "20060102150405Z"), tagTime
 	}
-	// SigningCertificateV2 { certs { ESSCertIDv2 { hash } } }, by SHA-256 (RFC 5035 §4).
-	add(3, derSigningCert, tagOctets, 3, k.hash[:])
-	add(4, derShownText, tagOctets, 0, s.shownText[:])
-	list := [5][]byte{all[:ends[0]], all[ends[0]:ends[1]], all[ends[1]:ends[2]], all[ends[2]:ends[3]], all[ends[3]:ends[4]]}
-	slices.SortFunc(list[:], bytes.Compare)
+	var rooms [5][128]byte
+	list := [5][]byte{
+		appendAttribute(rooms[0][:0], derContentType, derData[0], derData[2:], 0),
+		appendAttribute(rooms[1][:0], derDigest, tagOctets, s.digest, 0),
+		appendAttribute(rooms[2][:0], derSigningTime, tag, when, 0),
+		// SigningCertificateV2 { certs { ESSCertIDv2 { hash } } }, by SHA-256 (RFC 5035 §4).
+		appendAttribute(rooms[3][:0], derSigningCert, tagOctets, k.hash[:], 3),
+		appendAttribute(rooms[4][:0], derShownText, tagOctets, s.shownText[:], 0),
+	}
+	// By insertion, since there are five; package slices would have them on the heap.
+	for i := range list {
+		for j := i; j > 0 && bytes.Compare(list[j], list[j-1]) < 0; j-- {
+			list[j], list[j-1] = list[j-1], list[j]
+		}
+	}
 	for _, attribute := range list {
 		b = append(b, attribute...)
 	}
 	return b
+}
+
+// appendAttribute appends an Attribute with one value, around which are as many
+// nested SEQUENCEs. None of it needs more than one octet of length.
+func appendAttribute(b, oid []byte, tag byte, value []byte, nested int) []byte {
+	inner := 2 + len(value) + 2*nested
+	b = append(b, tagSequence, byte(len(oid)+2+inner))
+	b = append(append(b, oid...), tagSet, byte(inner))
+	for range nested {
+		inner -= 2
+		b = append(b, tagSequence, byte(inner))
+	}
+	return append(append(b, tag, byte(len(value))), value...)
 }
 
 // plain is a signature value in as many octets as the key has, whatever its

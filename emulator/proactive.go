@@ -21,7 +21,7 @@ type proposal struct {
 // waits is the length of the proactive command that is to be fetched next, 0 if
 // none is.
 func (t *session) waits() int {
-	if t.fetched != nil || len(t.queue) == 0 {
+	if t.waiting || len(t.queue) == 0 {
 		return 0
 	}
 	return len(t.queue[0].octets)
@@ -35,7 +35,13 @@ func (s *SIM) propose(c toolkit.Command) error {
 	t := &s.toolkit
 	t.number = t.number%0xFE + 1
 	c.Number = t.number
-	octets, err := c.Append(make([]byte, 0, 160))
+	var room []byte
+	if n := len(t.free); n > 0 {
+		room, t.free = t.free[n-1], t.free[:n-1]
+	} else {
+		room = make([]byte, 0, 256)
+	}
+	octets, err := c.Append(room[:0])
 	if err != nil {
 		return err
 	}
@@ -101,12 +107,14 @@ func (s *SIM) download(tpdu []byte) simcard.SW {
 		return simcard.SWOK
 	}
 	counter, data, err := s.channel.OpenCommand(message.Payload)
-	var refusal *ota.Refusal
-	switch {
-	case errors.As(err, &refusal):
-		return s.refuse(d.Originator, refusal.Counter, refusal.Status)
-	case err != nil:
+	if err != nil {
+		var refusal *ota.Refusal
+		if errors.As(err, &refusal) {
+			return s.refuse(d.Originator, refusal.Counter, refusal.Status)
+		}
 		return simcard.SWOK
+	}
+	switch {
 	case counter == ota.MaxCounter: // it is never taken, so that it is never the last one
 		return s.refuse(d.Originator, counter, ota.StatusCounterBlocked)
 	case counter <= s.profile.Counter:
@@ -127,14 +135,17 @@ func (s *SIM) download(tpdu []byte) simcard.SW {
 // is made while one still waits to leave.
 func (s *SIM) refuse(to sms.Address, counter uint64, why ota.Status) simcard.SW {
 	if len(s.toolkit.queue) == 0 {
-		s.respondTo(to, ota.Response{Counter: counter, Status: why}, "")
+		s.respondTo(to, ota.Response{Counter: counter, Status: why}, noWords)
 	}
 	return simcard.SWOK
 }
 
+// noWords is an alpha field that keeps a handset from showing words of its own.
+var noWords = []byte{}
+
 // respondTo sends a secured response packet, in as many messages as it needs.
-// The text is shown while they leave.
-func (s *SIM) respondTo(to sms.Address, r ota.Response, text string) {
+// The alpha field is shown while they leave.
+func (s *SIM) respondTo(to sms.Address, r ota.Response, shown []byte) {
 	packet, err := s.channel.SealResponse(r)
 	if err != nil {
 		return
@@ -151,16 +162,15 @@ func (s *SIM) respondTo(to sms.Address, r ota.Response, text string) {
 	}
 	for i, ud := range parts {
 		submit := sms.Submit{Reference: byte(i), Destination: to, PID: sms.PIDDataDownload, DCS: sms.DCSClass2Binary, UDHI: true, UserData: ud}
-		tpdu, err := submit.Append(make([]byte, 0, 180))
+		var room [180]byte
+		tpdu, err := submit.Append(room[:0])
 		if err != nil {
 			return
 		}
-		// An empty alpha field keeps the handset from showing words of its own.
-		alpha, err := sms.EncodeAlpha(text)
-		if err != nil || s.propose(toolkit.Command{Type: toolkit.SendShortMessage, Alpha: alpha, TPDU: tpdu}) != nil {
+		if s.propose(toolkit.Command{Type: toolkit.SendShortMessage, Alpha: shown, TPDU: tpdu}) != nil {
 			return
 		}
-		text = ""
+		shown = noWords
 	}
 }
 
@@ -177,8 +187,9 @@ func (s *SIM) fetch(c simcard.Command) simcard.Response {
 	}
 	r := exactly(t.queue[0].octets, c)
 	if r.SW == simcard.SWOK {
-		next := t.queue[0]
-		t.fetched, t.queue = &next, t.queue[1:]
+		t.fetched, t.waiting = t.queue[0], true
+		t.queue = append(t.queue[:0], t.queue[1:]...)
+		t.free = append(t.free, t.fetched.octets) // the answer is a copy, made before the next command
 	}
 	return r
 }
@@ -189,14 +200,14 @@ func (s *SIM) terminalResponse(c simcard.Command) simcard.Response {
 	switch {
 	case c.P1 != 0 || c.P2 != 0:
 		return status(simcard.SWWrongP1P2)
-	case t.fetched == nil:
+	case !t.waiting:
 		return status(simcard.SWConditions)
 	}
 	r, err := toolkit.ParseResponse(c.Data)
 	if err != nil || r.Number != t.fetched.number || r.Type != t.fetched.kind {
 		return status(simcard.SWWrongData)
 	}
-	t.fetched = nil
+	t.waiting = false
 	switch {
 	case r.Type == toolkit.SendShortMessage || r.Type == toolkit.SetUpMenu:
 		// An answer that did not get out is not sent again: the gateway waits for

@@ -124,7 +124,7 @@ func ParseProfile(raw []byte) (*Profile, error) {
 	}
 	for name, pin := range map[string]PIN{"PIN1": p.PIN1, "PIN2": p.PIN2, "PUK": p.PUK,
 		"Telephone.PIN": p.Telephone.PIN, "Telephone.PIN2": p.Telephone.PIN2, "Telephone.PUK": p.Telephone.PUK, "Telephone.PUK2": p.Telephone.PUK2} {
-		if _, ok := pinDigits(simcard.PadPIN(pin.Digits)); !ok || len(pin.Digits) > simcard.PINLen || pin.Tries < 0 || pin.Tries > pukTries {
+		if !isPIN(pin.Digits) || pin.Tries < 0 || pin.Tries > pukTries {
 			return nil, fmt.Errorf("emulator: profile: %s is not 4 to 8 digits with 0 to %d tries", name, pukTries)
 		}
 	}

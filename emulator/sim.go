@@ -97,10 +97,11 @@ const (
 	classToolkit = 0x80
 )
 
-var instructions map[byte]instruction
+// instructions are by INS; those of no function are none of the card's.
+var instructions [256]instruction
 
 func init() {
-	instructions = map[byte]instruction{
+	instructions = [256]instruction{
 		simcard.SelectFile:       {classISO, (*SIM).selectFile},
 		simcard.ReadBinary:       {classISO, (*SIM).readBinary},
 		simcard.ReadRecord:       {classISO, (*SIM).readRecord},
@@ -166,7 +167,8 @@ func chosen(class, ins byte) (func(*SIM, simcard.Command) simcard.Response, simc
 	case ins == simcard.GetResponse && class == classISO:
 		return nil, simcard.SWOK
 	}
-	i, known := instructions[ins]
+	i := &instructions[ins]
+	known := i.carryOut != nil
 	switch {
 	case known && i.class == class:
 		return i.carryOut, simcard.SWOK
@@ -230,8 +232,10 @@ type session struct {
 	terminal toolkit.Profile // what the handset can do; nil: it has not said
 	segments sms.Reassembler
 	queue    []proposal // the first one waits to be fetched
-	fetched  *proposal  // waits for its terminal response
-	number   byte       // of the last proactive command
-	asked    pending    // on the screen
-	menu     *dialogue  // on the screen
+	fetched  proposal   // waits for its terminal response, if waiting
+	waiting  bool
+	free     [][]byte  // of proposals that were fetched, for those to come
+	number   byte      // of the last proactive command
+	asked    pending   // on the screen
+	menu     *dialogue // on the screen
 }

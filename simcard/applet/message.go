@@ -268,5 +268,6 @@ func ParseAnswer(octets []byte) (a Answer, err error) {
 // and the last octet of the digest, as the Baltic Mobile-ID clients compute it.
 func VerificationCode(digest []byte) string {
 	first, last := int(digest[0]), int(digest[len(digest)-1])
-	return fmt.Sprintf("%04d", (first&0xFC)<<5|last&0x7F)
+	code := (first&0xFC)<<5 | last&0x7F // up to 8191
+	return string([]byte{'0' + byte(code/1000), '0' + byte(code/100%10), '0' + byte(code/10%10), '0' + byte(code%10)})
 }

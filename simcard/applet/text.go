@@ -56,6 +56,12 @@ var blank = &unicode.RangeTable{R16: []unicode.Range16{{Lo: 0x2800, Hi: 0x2800, 
 // what it is: not controls and what only changes how others look or where, such
 // as combining and direction marks.
 func shows(r rune) bool {
+	if r < 0x80 {
+		return r >= ' ' && r != 0x7F
+	}
+	if _, latin := latinOctet[r]; latin { // most of what is shown
+		return true
+	}
 	return unicode.IsPrint(r) && r <= 0xFFFF && r != utf8.RuneError &&
 		!unicode.In(r, unicode.M, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector, blank)
 }
@@ -86,16 +92,16 @@ func appendUCS2(b []byte, text string) []byte {
 }
 
 func decodeText(coding byte, octets []byte) (string, error) {
-	var runes []rune
+	var room [4 * MaxText]byte
+	utf := room[:0]
 	switch coding {
 	case codingOctets:
-		runes = make([]rune, 0, len(octets))
 		for i, octet := range octets {
 			switch {
 			case octet < 0x80:
-				runes = append(runes, rune(octet))
+				utf = append(utf, octet)
 			case int(octet-0x80) < len(latin):
-				runes = append(runes, latin[octet-0x80])
+				utf = utf8.AppendRune(utf, latin[octet-0x80])
 			default:
 				return "", fmt.Errorf("applet: octet %02x at character %d of the text", octet, i)
 			}
@@ -104,18 +110,17 @@ func decodeText(coding byte, octets []byte) (string, error) {
 		if len(octets)%2 != 0 {
 			return "", errors.New("applet: UCS-2 text of an odd length")
 		}
-		runes = make([]rune, 0, len(octets)/2)
 		for ; len(octets) > 0; octets = octets[2:] {
 			r := rune(octets[0])<<8 | rune(octets[1])
 			if utf16.IsSurrogate(r) {
 				return "", errors.New("applet: a surrogate in the text")
 			}
-			runes = append(runes, r)
+			utf = utf8.AppendRune(utf, r)
 		}
 	default:
 		return "", fmt.Errorf("applet: text coding %02x", coding)
 	}
-	text := string(runes)
+	text := string(utf)
 	if err := CheckText(text); err != nil {
 		return "", fmt.Errorf("applet: the text %w", err)
 	}

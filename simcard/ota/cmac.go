@@ -3,6 +3,7 @@ package ota
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/subtle"
 	"encoding/binary"
 	"fmt"
 	"math/big"
@@ -45,14 +46,14 @@ func (m *cmac) sum(dst []byte, parts ...[]byte) []byte {
 func (m *cmac) full(parts ...[]byte) (x [aes.BlockSize]byte) {
 	n := 0
 	for _, part := range parts {
-		for _, octet := range part {
+		for len(part) > 0 {
 			// A block is only enciphered once it is known not to be the last.
 			if n == len(x) {
 				m.block.Encrypt(x[:], x[:])
 				n = 0
 			}
-			x[n] ^= octet
-			n++
+			added := subtle.XORBytes(x[n:], x[n:], part)
+			n, part = n+added, part[added:]
 		}
 	}
 	last := &m.k1
@@ -60,9 +61,7 @@ func (m *cmac) full(parts ...[]byte) (x [aes.BlockSize]byte) {
 		x[n] ^= 0x80
 		last = &m.k2
 	}
-	for i := range x {
-		x[i] ^= last[i]
-	}
+	subtle.XORBytes(x[:], x[:], last[:])
 	m.block.Encrypt(x[:], x[:])
 	return x
 }

@@ -28,6 +28,7 @@ package ota
 
 import (
 	"bytes"
+	"crypto/aes"
 	"crypto/subtle"
 	"encoding/binary"
 	"encoding/hex"
@@ -178,11 +179,12 @@ func (c *Channel) SealResponse(r Response) ([]byte, error) {
 // finish appends checksum, data and padding to a header, and ciphers all of it
 // from octet plain on.
 func (p *protection) finish(header []byte, plain int, udh, data []byte, pad int) []byte {
+	var zeros [aes.BlockSize]byte
 	b := header
 	cc := p.checksumLen()
-	b = append(b, make([]byte, cc)...)
+	b = append(b, zeros[:cc]...)
 	b = append(b, data...)
-	b = append(b, make([]byte, pad)...)
+	b = append(b, zeros[:pad]...)
 	p.checksum(b[len(header):len(header)], udh, b[:len(header)], b[len(header)+cc:])
 	p.encrypt(b[plain:])
 	return b
@@ -335,7 +337,9 @@ func (p *protection) open(udh, header, secured []byte, fixed, checksumLen int) (
 	if fixed > counterLen+1 {
 		b.status = head[counterLen+1]
 	}
-	b.data = bytes.Clone(plain[:len(plain)-pad])
+	if b.data = plain[:len(plain)-pad]; p.cipher == nil { // else it is a copy already
+		b.data = bytes.Clone(b.data)
+	}
 	return b, nil
 }
 

@@ -20,32 +20,55 @@ const (
 	UCS2       Alphabet = 0x08
 )
 
-// gsm is the default alphabet with its extension, each character with its
+// alphabet is the default alphabet with its extension, each character with its
 // octets, as the library reads them: asked once, since a card codes a text for
 // every challenge.
-var gsm = sync.OnceValue(func() map[rune]string {
-	octetsOf := make(map[rune]string, 138)
+type alphabet struct {
+	latin [0x100]string // of the characters up to U+00FF
+	other map[rune]string
+}
+
+var gsm = sync.OnceValue(func() *alphabet {
+	a := &alphabet{other: make(map[rune]string)}
 	const escape = 0x1B
 	for octet := range byte(0x80) {
 		for _, octets := range []string{string([]byte{octet}), string([]byte{escape, octet})} {
 			text, err := encoding.GSM7(false).NewDecoder().Bytes([]byte(octets))
-			if characters := []rune(string(text)); err == nil && len(characters) == 1 && octet != escape {
-				if known, there := octetsOf[characters[0]]; !there || len(octets) < len(known) {
-					octetsOf[characters[0]] = octets
-				}
+			characters := []rune(string(text))
+			if err != nil || len(characters) != 1 || octet == escape {
+				continue
+			}
+			if known := a.octets(characters[0]); known == "" || len(octets) < len(known) {
+				a.set(characters[0], octets)
 			}
 		}
 	}
-	return octetsOf
+	return a
 })
+
+// octets are those of a character, none if the alphabet does not have it.
+func (a *alphabet) octets(r rune) string {
+	if int(r) < len(a.latin) {
+		return a.latin[r]
+	}
+	return a.other[r]
+}
+
+func (a *alphabet) set(r rune, octets string) {
+	if int(r) < len(a.latin) {
+		a.latin[r] = octets
+	} else {
+		a.other[r] = octets
+	}
+}
 
 // EncodeText codes a text in the default alphabet where it can, else in UCS-2.
 func EncodeText(text string) (Alphabet, []byte, error) {
-	octetsOf := gsm()
+	a := gsm()
 	octets := make([]byte, 0, 2*len(text))
 	for _, r := range text {
-		coded, ok := octetsOf[r]
-		if !ok {
+		coded := a.octets(r)
+		if coded == "" {
 			octets, err := appendUCS2(octets[:0], text)
 			return UCS2, octets, err
 		}

@@ -216,6 +216,17 @@ func appendTimestamp(b []byte, t time.Time) []byte {
 		swapped(t.Hour()), swapped(t.Minute()), swapped(t.Second()), zone)
 }
 
+// zoneOf is a zone without a name. The one without an offset is shared: most
+// centres use it, and a zone costs more than all else of a timestamp.
+func zoneOf(offset int) *time.Location {
+	if offset == 0 {
+		return noOffset
+	}
+	return time.FixedZone("", offset)
+}
+
+var noOffset = time.FixedZone("", 0)
+
 func swapped(n int) byte { return byte(n%10<<4 | n/10) }
 
 func parseTimestamp(scts []byte) (time.Time, error) {
@@ -234,7 +245,7 @@ func parseTimestamp(scts []byte) (time.Time, error) {
 	if scts[6]&0x08 != 0 {
 		offset = -offset
 	}
-	t := time.Date(2000+n[0], time.Month(n[1]), n[2], n[3], n[4], n[5], 0, time.FixedZone("", offset))
+	t := time.Date(2000+n[0], time.Month(n[1]), n[2], n[3], n[4], n[5], 0, zoneOf(offset))
 	if int(t.Month()) != n[1] || t.Day() != n[2] || t.Hour() != n[3] || t.Minute() != n[4] || t.Second() != n[5] {
 		return time.Time{}, errors.New("sms: TP-SCTS is no date")
 	}

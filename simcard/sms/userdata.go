@@ -149,9 +149,9 @@ func Segment(kind Kind, payload []byte, reference uint8) ([][]byte, error) {
 	if total > MaxParts {
 		return nil, fmt.Errorf("sms: %d octets need %d messages, at most %d", len(payload), total, MaxParts)
 	}
-	parts := make([][]byte, total)
+	parts, all := make([][]byte, total), make([]byte, total*MaxUserData)
 	for i := range parts {
-		ud := make([]byte, 0, MaxUserData)
+		ud := all[i*MaxUserData : i*MaxUserData : (i+1)*MaxUserData]
 		if i == 0 {
 			ud = append(ud, 7, ieConcat8, 3, reference, byte(total), 1, byte(kind), 0)
 		} else {

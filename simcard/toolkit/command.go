@@ -64,8 +64,8 @@ type Command struct {
 
 // Append appends the command as FETCH returns it: BER-TLV D0.
 func (c *Command) Append(b []byte) ([]byte, error) {
-	var room [256]byte
-	body := appendTLV(room[:0], tagCommandDetails, c.Number, byte(c.Type), c.Qualifier)
+	var scratch [256]byte
+	body := appendTLV(scratch[:0], tagCommandDetails, c.Number, byte(c.Type), c.Qualifier)
 	switch c.Type {
 	case DisplayText:
 		body = appendTLV(body, tagDevices, deviceUICC, deviceDisplay)
@@ -102,7 +102,8 @@ func (c *Command) Append(b []byte) ([]byte, error) {
 // above only number, type and qualifier are read, so that a terminal can say
 // that it is beyond its capabilities.
 func ParseCommand(octets []byte) (c Command, err error) {
-	list, err := outer(octets, tagProactive)
+	var room room
+	list, err := outer(room[:0], octets, tagProactive)
 	if err != nil {
 		return c, err
 	}
@@ -129,7 +130,7 @@ func ParseCommand(octets []byte) (c Command, err error) {
 		}
 		c.Items, err = items(list)
 	case SendShortMessage:
-		c.Alpha, _ = find(list, tagAlpha) // optional
+		c.Alpha, _ = lookUp(list, tagAlpha)
 		c.TPDU, err = find(list, tagSMSTPDU)
 	}
 	return c, err

@@ -1,9 +1,6 @@
 package toolkit
 
-import (
-	"errors"
-	"fmt"
-)
+import "errors"
 
 // Result is the general result of a proactive command (TS 102 223 §8.12).
 type Result byte
@@ -61,7 +58,8 @@ func (r *Response) Append(b []byte) []byte {
 
 // ParseResponse reads the data of a TERMINAL RESPONSE.
 func ParseResponse(octets []byte) (r Response, err error) {
-	list, err := elements(octets)
+	var room room
+	list, err := elements(room[:0], octets)
 	if err != nil {
 		return r, err
 	}
@@ -79,12 +77,16 @@ func ParseResponse(octets []byte) (r Response, err error) {
 	}
 	r = c.Respond(Result(general))
 	r.Info = result
-	if value, err := find(list, tagItemID); err == nil {
+	if value, ok := lookUp(list, tagItemID); ok {
 		if !value.ReadUint8(&r.Item) || !value.Empty() {
 			return r, errors.New("toolkit: the item identifier is not one octet")
 		}
 	}
-	if t, err := text(list); err == nil {
+	if _, ok := lookUp(list, tagText); ok {
+		t, err := text(list)
+		if err != nil {
+			return r, err
+		}
 		r.Text = &t
 	}
 	return r, nil
@@ -94,8 +96,8 @@ func ParseResponse(octets []byte) (r Response, err error) {
 // SMS-DELIVER TPDU (TS 31.111 §7.1.1): D1, device identities, TPDU. The
 // address of the service centre is optional and left out.
 func SMSDownload(b, tpdu []byte) []byte {
-	var room [256]byte
-	body := appendTLV(room[:0], tagDevices, deviceNetwork, deviceUICC)
+	var scratch [256]byte
+	body := appendTLV(scratch[:0], tagDevices, deviceNetwork, deviceUICC)
 	body = appendTLV(body, tagSMSTPDU, tpdu...)
 	return appendTLV(b, tagSMSPPDownload, body...)
 }
@@ -106,29 +108,27 @@ type Envelope struct {
 	Item byte   // of a menu selection
 }
 
-// ErrEnvelope says that an ENVELOPE is neither of those that are read here.
-var ErrEnvelope = errors.New("toolkit: an envelope that is neither SMS-PP download nor menu selection")
-
 // ParseEnvelope reads the data of an ENVELOPE. TPDU aliases octets.
 func ParseEnvelope(octets []byte) (e Envelope, err error) {
+	var room room
 	switch {
 	case len(octets) > 0 && octets[0] == tagSMSPPDownload:
-		list, err := outer(octets, tagSMSPPDownload)
+		list, err := outer(room[:0], octets, tagSMSPPDownload)
 		if err != nil {
 			return e, err
 		}
-		if err := between(list, deviceNetwork, deviceUICC); err != nil {
-			return e, fmt.Errorf("%w: an SMS-PP download goes from the network to the UICC", err)
+		if !between(list, deviceNetwork, deviceUICC) {
+			return e, errors.New("toolkit: an SMS-PP download goes from the network to the UICC")
 		}
 		e.TPDU, err = find(list, tagSMSTPDU)
 		return e, err
 	case len(octets) > 0 && octets[0] == tagMenuSelection:
-		list, err := outer(octets, tagMenuSelection)
+		list, err := outer(room[:0], octets, tagMenuSelection)
 		if err != nil {
 			return e, err
 		}
-		if err := between(list, deviceKeypad, deviceUICC); err != nil {
-			return e, fmt.Errorf("%w: a menu selection goes from the keypad to the UICC", err)
+		if !between(list, deviceKeypad, deviceUICC) {
+			return e, errors.New("toolkit: a menu selection goes from the keypad to the UICC")
 		}
 		value, err := find(list, tagItemID)
 		if err != nil {
@@ -139,27 +139,20 @@ func ParseEnvelope(octets []byte) (e Envelope, err error) {
 		}
 		return e, nil
 	}
-	return e, ErrEnvelope
+	return e, errors.New("toolkit: an envelope that is neither SMS-PP download nor menu selection")
 }
 
-// between checks the device identities.
-func between(list []element, from, to byte) error {
-	devices, err := find(list, tagDevices)
-	if err != nil {
-		return err
-	}
-	var source, destination uint8
-	if !devices.ReadUint8(&source) || !devices.ReadUint8(&destination) || !devices.Empty() || source != from || destination != to {
-		return errors.New("toolkit: device identities")
-	}
-	return nil
+// between reports whether the device identities are these two.
+func between(list []element, from, to byte) bool {
+	devices, _ := lookUp(list, tagDevices)
+	return len(devices) == 2 && devices[0] == from && devices[1] == to
 }
 
 // MenuSelection appends the data of an ENVELOPE (MENU SELECTION) (TS 102 223
 // §7.2): D3, device identities, item identifier.
 func MenuSelection(b []byte, item byte) []byte {
-	var room [16]byte
-	body := appendTLV(room[:0], tagDevices, deviceKeypad, deviceUICC)
+	var scratch [16]byte
+	body := appendTLV(scratch[:0], tagDevices, deviceKeypad, deviceUICC)
 	body = appendTLV(body, tagItemID, item)
 	return appendTLV(b, tagMenuSelection, body...)
 }

@@ -54,10 +54,13 @@ type element struct {
 	value  cryptobyte.String
 }
 
-// elements splits a sequence of COMPREHENSION-TLVs.
-func elements(octets []byte) ([]element, error) {
+// room is where most have place for their elements, on the caller's stack: a
+// card reads one such list for every command.
+type room [8]element
+
+// elements splits a sequence of COMPREHENSION-TLVs, which are appended to list.
+func elements(list []element, octets []byte) ([]element, error) {
 	s := cryptobyte.String(octets)
-	list := make([]element, 0, 6) // what most have at most
 	for !s.Empty() {
 		e := element{offset: len(octets) - len(s)}
 		var tag uint8
@@ -102,7 +105,7 @@ func readValue(s *cryptobyte.String, value *cryptobyte.String) bool {
 }
 
 // outer opens the one BER-TLV that octets are, and reads what is in it.
-func outer(octets []byte, tag byte) ([]element, error) {
+func outer(list []element, octets []byte, tag byte) ([]element, error) {
 	s := cryptobyte.String(octets)
 	var got uint8
 	var value cryptobyte.String
@@ -112,17 +115,26 @@ func outer(octets []byte, tag byte) ([]element, error) {
 	if !readValue(&s, &value) || !s.Empty() {
 		return nil, errors.New("toolkit: the length at octet 1 does not match the octets that follow")
 	}
-	return elements(value)
+	return elements(list, value)
+}
+
+// lookUp is the first element with a tag, if there is one.
+func lookUp(list []element, tag byte) (cryptobyte.String, bool) {
+	for i := range list {
+		if list[i].tag == tag&tagBase {
+			return list[i].value, true
+		}
+	}
+	return nil, false
 }
 
 // find is the first element with a tag.
 func find(list []element, tag byte) (cryptobyte.String, error) {
-	for _, e := range list {
-		if e.tag == tag&tagBase {
-			return e.value, nil
-		}
+	value, ok := lookUp(list, tag)
+	if !ok {
+		return nil, fmt.Errorf("toolkit: no element %02x", tag)
 	}
-	return nil, fmt.Errorf("toolkit: no element %02x", tag)
+	return value, nil
 }
 
 // appendTLV appends tag, shortest length and value.

@@ -34,8 +34,14 @@ func TestSubscriberIsFoundByNumberAndUserID(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.MSISDN != p.MSISDN || got.FIN != p.FIN || got.ICCID != p.ICCID || len(got.Certificates) != 3 {
+	if got.MSISDN != p.MSISDN || got.FIN != p.FIN || got.ICCID != p.ICCID || got.ShortAnswers || len(got.Certificates) != 3 {
 		t.Fatalf("%+v", got)
+	}
+	able := person(2)
+	able.ShortAnswers = true
+	r.enrol(t, able)
+	if got, err := r.Subscriber(t.Context(), able.MSISDN, able.UserID); err != nil || !got.ShortAnswers {
+		t.Errorf("%+v %v", got, err)
 	}
 	for i, want := range []gateway.Certificate{certificates[1], certificates[2], certificates[0]} { // by key
 		c := got.Certificates[i]

@@ -64,17 +64,32 @@ func newTab(t testing.TB, l look) *tab {
 	ctx, late := context.WithTimeout(ctx, 2*time.Minute)
 	t.Cleanup(late)
 	b := &tab{TB: t, ctx: ctx, look: l}
-	b.must(chromedp.Listen(ctx, b.listen))
+	b.prepare()
+	return b
+}
+
+// another is a tab of the same browser.
+func (b *tab) another() *tab {
+	b.Helper()
+	ctx, closeTab := chromedp.NewContext(b.ctx)
+	b.Cleanup(closeTab)
+	next := &tab{TB: b.TB, ctx: ctx, look: b.look}
+	next.prepare()
+	return next
+}
+
+func (b *tab) prepare() {
+	b.Helper()
+	b.must(chromedp.Listen(b.ctx, b.listen))
 	call(b, log.Enable, cdp.Empty{})
 	call(b, network.Enable, network.EnableParams{})
 	call(b, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{
 		Source: `addEventListener("securitypolicyviolation", (e) => console.error("policy: " + e.violatedDirective + " " + e.blockedURI))`})
 	call(b, emulation.SetUserAgentOverride, emulation.SetUserAgentOverrideParams{
-		UserAgent: eval[string](b, "navigator.userAgent"), AcceptLanguage: l.language})
+		UserAgent: eval[string](b, "navigator.userAgent"), AcceptLanguage: b.look.language})
 	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: l.scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}}})
-	b.do(chromedp.EmulateViewport(l.width, l.height))
-	return b
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: b.look.scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}}})
+	b.do(chromedp.EmulateViewport(b.look.width, b.look.height))
 }
 
 func (b *tab) listen(event any) {

@@ -103,10 +103,6 @@ func (s *Screen) events(c echo.Context) error {
 	}
 	defer s.leave()
 	w := stream{c.Response(), http.NewResponseController(c.Response())}
-	// The server's limit on how long a request may take to arrive would end
-	// this one, which goes on for hours. A server without limits cannot lift
-	// them, which is as well.
-	_ = w.control.SetReadDeadline(time.Time{})
 	c.Response().Header().Set(echo.HeaderContentType, "text/event-stream")
 	c.Response().WriteHeader(http.StatusOK)
 	if err := w.send("retry: 1000\n\n"); err != nil {
@@ -163,6 +159,8 @@ func (s stream) sendState(now *state) error {
 }
 
 func (s stream) send(text string) error {
+	// The server's own limit would count from the request, which goes on for
+	// hours. Where none can be set there is none.
 	_ = s.control.SetWriteDeadline(time.Now().Add(sendTime))
 	if _, err := s.w.Write([]byte(text)); err != nil {
 		return err

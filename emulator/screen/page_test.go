@@ -100,7 +100,7 @@ func TestTyping(t *testing.T) {
 func TestPad(t *testing.T) {
 	p, b := newTelephone(t), newTab(t, pocket)
 	p.openIn(b)
-	p.bring(getInput(t, "PIN2", hidden, 8))
+	p.bring(getInput(t, "PIN2", hidden, 8), getInput(t, "PIN2 (2)", hidden, 8))
 	b.until(showing("ask"))
 	for _, key := range pin + "9" {
 		b.do(chromedp.Click(`[data-digit="` + string(key) + `"]`))
@@ -109,6 +109,11 @@ func TestPad(t *testing.T) {
 	b.press(kb.Enter)
 	if r := p.response(toolkit.GetInput); r.Text == nil || string(r.Text.Octets) != pin {
 		t.Errorf("GET INPUT ends as %02x", r.Result)
+	}
+	b.until(textOf("#question") + ` === "PIN2 (2)"`) // it begins anew
+	b.press("1234" + kb.Enter)
+	if r := p.response(toolkit.GetInput); r.Text == nil || string(r.Text.Octets) != "1234" {
+		t.Errorf("GET INPUT ends as %02x with what was typed before", r.Result)
 	}
 	b.clean(p.server.URL)
 }
@@ -119,18 +124,44 @@ func TestProgramStopsAndStarts(t *testing.T) {
 	p, b := newTelephone(t), newTab(t, pocket)
 	p.openIn(b)
 	stop(t, p.server)
-	b.until(`!document.querySelector("#lost").hidden && document.querySelector("#left").disabled`)
+	b.until(`!document.querySelector("#trouble").hidden && document.querySelector("#left").disabled`)
 	b.shot("lost")
 	again := &Screen{Number: number, Name: "Aysel Məmmədova", Handset: p.screen.Handset, Otherwise: nobody{t}}
 	p.screen.Handset.Person = again
 	serve(t, p.server.Listener.Addr().String(), again)
-	b.until(`document.querySelector("#lost").hidden`)
+	b.until(`document.querySelector("#trouble").hidden`)
 	p.bring(displayText(t, text, toolkit.DisplayUserClears))
 	b.until(showing("show"))
 	b.do(chromedp.Reload())
 	b.until(showing("show")) // it is still there
 	b.press(kb.Enter)
 	p.response(toolkit.DisplayText)
+}
+
+// However many telephones a browser has open, the one that is used is connected:
+// a browser has six connections to a server and no more.
+func TestManyTabs(t *testing.T) {
+	p, first := newTelephone(t), newTab(t, pocket)
+	p.openIn(first)
+	tabs := []*tab{first}
+	for range 9 {
+		next := first.another()
+		p.openIn(next)
+		tabs = append(tabs, next)
+	}
+	first.until(textOf("#trouble") + ".length > 0")
+	first.shot("paused")
+	p.bring(displayText(t, text, toolkit.DisplayUserClears))
+	last := tabs[len(tabs)-1]
+	last.until(showing("show"))
+	first.do(chromedp.Click("#screen"))
+	first.until(showing("show") + ` && document.querySelector("#trouble").hidden`)
+	first.press(kb.Enter)
+	p.response(toolkit.DisplayText)
+	last.until("!(" + showing("show") + ")")
+	for _, b := range tabs {
+		b.clean(p.server.URL)
+	}
 }
 
 // The tests above rely on that: what goes wrong in a page is seen.

@@ -56,8 +56,10 @@ func (n nobody) Prompt(_ context.Context, p emulator.Prompt) emulator.Reply {
 }
 func (nobody) Note(string) {}
 
-// serve serves screens as the program does, limits on time included. An empty
-// address is any.
+// limit is what a server allows requests and answers.
+const limit = time.Second
+
+// serve serves screens as the program does. An empty address is any.
 func serve(t testing.TB, addr string, screens ...*Screen) *httptest.Server {
 	t.Helper()
 	e := echo.New()
@@ -75,7 +77,7 @@ func serveEcho(t testing.TB, e *echo.Echo, addr string, screens []*Screen) *http
 			t.Fatal(err)
 		}
 	}
-	server.Config.ReadHeaderTimeout, server.Config.ReadTimeout = time.Second, time.Second
+	server.Config.ReadHeaderTimeout, server.Config.ReadTimeout, server.Config.WriteTimeout = limit, limit, limit
 	for _, s := range screens {
 		server.Config.RegisterOnShutdown(s.Close)
 	}

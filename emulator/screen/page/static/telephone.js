@@ -1,6 +1,7 @@
 // A telephone: it shows what the server tells of the screen, and sends what the
 // person does. What is typed is in `typed` or in the one input until it is sent
 // or the prompt is gone.
+import { takeTurns } from "./tabs.js";
 import { translate, word } from "./words.js";
 import * as view from "./view.js";
 
@@ -9,6 +10,7 @@ const off = document.body.dataset.off === "true";
 
 let told = { prompt: null, note: null, menu: { title: "", items: [] } };
 let connected = false;
+let trouble = ""; // why it is not, once that is known
 let answered = ""; // the prompt that this page has replied to
 let typed = "";
 let marked = 0; // the line of a list that had the focus last
@@ -66,17 +68,13 @@ function draw() {
   }
   if (asksDigits()) view.drawDigits(prompt(), typed);
   view.drawStrip(now === "note" ? "" : (said?.text ?? ""));
-  view.drawLost(!connected && drawLate);
+  view.drawTrouble(trouble);
   const [left, right] = softKeys(now);
   view.drawKey(view.keys.left, left?.[0] ?? "", connected && Boolean(left?.[1]));
   view.drawKey(view.keys.right, right?.[0] ?? "", connected && Boolean(right?.[1]));
   view.enablePad(connected && Boolean(asksDigits()), connected && typed !== "");
   if (another) view.focus(now);
 }
-
-// drawLate keeps the page from saying that the connection is lost before there
-// was one.
-let drawLate = false;
 
 function press(side) {
   const key = softKeys(showing())[side];
@@ -113,7 +111,8 @@ function wait() {
 function receive(next) {
   const before = prompt();
   told = next;
-  connected = drawLate = true;
+  connected = true;
+  trouble = "";
   const now = prompt();
   if (next.note && next.note.id !== noted) {
     noted = next.note.id;
@@ -150,9 +149,10 @@ async function reply(body) {
   const status = await post("/reply", { prompt: id, ...body });
   if (status === 204) return;
   waiting = false;
-  if (status === 409) say(word.ended, 3000);
-  else {
-    if (answered === id) answered = "";
+  if (status === 409) {
+    say(word.ended, 3000);
+  } else {
+    if (answered === id) answered = ""; // it is still to be replied to
     say(word.unsent, 4000);
   }
   draw();
@@ -268,22 +268,34 @@ document.getElementById("items").addEventListener("focusin", (event) => {
 let source = null;
 
 function listen() {
+  hangUp();
   source = new EventSource(`${here}/events`);
   source.onmessage = (event) => receive(JSON.parse(event.data));
   source.onerror = () => {
-    connected = false;
-    drawLate = true;
-    draw();
+    disconnect(word.lost);
     if (source.readyState === EventSource.CLOSED) after("listen", 2000, listen);
   };
 }
 
+function disconnect(why) {
+  connected = false;
+  trouble = why;
+  draw();
+}
+
+function hangUp() {
+  clearTimeout(timers.listen);
+  source?.close();
+}
+
 // A page that the browser keeps to go back to is not looked at.
-addEventListener("pagehide", () => source.close());
+addEventListener("pagehide", () => {
+  hangUp();
+  typed = view.line.value = "";
+});
 addEventListener("pageshow", (event) => {
   if (!event.persisted) return;
-  connected = false;
-  draw();
+  disconnect(word.lost);
   listen();
 });
 
@@ -292,3 +304,7 @@ view.drawClock();
 setInterval(view.drawClock, 1000);
 draw();
 listen();
+takeTurns(() => {
+  hangUp();
+  disconnect(word.paused);
+}, listen);

@@ -93,9 +93,11 @@ export function drawStrip(text) {
   $("strip").hidden = !text;
 }
 
-export function drawLost(lost) {
-  $("lost").textContent = lost ? word.lost : "";
-  $("lost").hidden = !lost;
+// drawTrouble says why the page is not connected.
+export function drawTrouble(why) {
+  $("trouble").textContent = why;
+  $("trouble").hidden = !why;
+  $("trouble").classList.toggle("bad", why === word.lost);
 }
 
 export function drawKey(key, text, enabled) {

@@ -45,7 +45,7 @@ func (s *SIM) challenge(from sms.Address, counter uint64, data []byte) {
 		s.answerTo(asked, applet.KeyUnknown, nil)
 	case s.pin(c.Operation).Tries <= 0:
 		s.answerTo(asked, applet.PINBlocked, nil)
-	case !t.terminal.Has(toolkit.CanDisplayText) || !t.terminal.Has(toolkit.CanGetInput):
+	case !t.terminal.Has(toolkit.CanDisplayText, toolkit.CanGetInput):
 		s.answerTo(asked, applet.TerminalFailed, nil)
 	default:
 		t.asked = asked
@@ -139,7 +139,7 @@ func (s *SIM) typed(digits string) {
 	switch {
 	case sw == simcard.SWOK:
 		s.sign()
-	case sw == simcard.SWPINBlocked:
+	case sw == simcard.SWPINBlocked || wrong && left == 0:
 		s.end(applet.PINBlocked, nil)
 	case wrong:
 		again, err := coded(fmt.Sprintf(wordsOf[asked.Language].wrongPIN, nameOf(asked.Operation), left))

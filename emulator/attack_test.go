@@ -108,6 +108,7 @@ func TestOtherSecurityLevelsAreNotAnswered(t *testing.T) {
 					if name == "the card's keys" && spi1&0x07 == 0x06 && kid == 0x12 {
 						// Ciphered and checksummed as agreed by who holds the keys.
 						if security != ota.Signing {
+							c.refusals = 0 // there is a test of how many there may be
 							refuses(t, c, sealed(t, applet.TAR, security, keys, next), next, ota.StatusInsufficientSecurity)
 						}
 						continue
@@ -237,6 +238,28 @@ func TestReplayedAndOldPacketsAreRefused(t *testing.T) {
 		refuses(t, c, sealed(t, applet.TAR, ota.Signing, testKeys, counter), counter, ota.StatusCounterLow)
 	}
 	refuses(t, c, sealed(t, applet.TAR, ota.Signing, testKeys, ota.MaxCounter), ota.MaxCounter, ota.StatusCounterBlocked)
+}
+
+// Nor does it send more than a few of them one after another, to whichever number,
+// until a packet is accepted.
+func TestReplaysAreAnsweredAFewTimes(t *testing.T) {
+	c := newCard(t, nil)
+	x := &terminal{TB: t, card: c}
+	for range 2 {
+		x.signs(c)
+		replay := segment(t, sealed(t, applet.TAR, ota.Signing, testKeys, c.counter))
+		sent := 0
+		for range 1000 {
+			if x.bring(replay); x.sw != simcard.SWOK {
+				x.message(x.want(toolkit.SendShortMessage), new(sms.Reassembler))
+				sent++
+			}
+		}
+		if sent != mostRefusals {
+			t.Errorf("%d messages for 1000 replays", sent)
+		}
+		x.idle()
+	}
 }
 
 // Whoever brings an old packet again and again does not make the card send one

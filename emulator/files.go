@@ -15,7 +15,7 @@ type file struct {
 	aid     simcard.AID
 	label   string // of an ADF, in EF_DIR
 	pins    []byte // of a DF: key references of its PIN status
-	read    access
+	rule    access
 	content func(*Profile) []byte   // of a transparent EF
 	records func(*Profile) [][]byte // of a linear fixed EF
 	in      *file
@@ -25,60 +25,62 @@ type file struct {
 
 func (f *file) isDF() bool { return f.content == nil && f.records == nil }
 
-// access is who may read a file. It is also the record in EF_ARR that says so.
+// access is who may do what with a file: the record in EF_ARR that says so.
 type access byte
 
 const (
-	everybody  access = 1 + iota
-	holder            // after the telephone's PIN, if that is asked for
-	issuerOnly        // after the ADM key
+	everybody access = 1 + iota // reads it
+	holder                      // reads it after the telephone's PIN, if that is asked for
+	issued                      // everybody reads it, who has the ADM key writes it
 )
 
 // arr is the content of EF_ARR (TS 102 221 §9.2.7): access mode (80; 01 read, 02
-// update), then security condition: 90 00 always, A4 by a key reference.
+// update), then security condition: 90 00 always, 97 00 never, A4 after a key
+// reference.
 var arr = [][]byte{
+	octets("80 01 01 90 00 80 01 02 97 00 FF FF FF FF FF FF FF FF FF FF FF FF"),
+	octets("80 01 01 A4 06 83 01 01 95 01 08 80 01 02 97 00 FF FF FF FF FF FF"),
 	octets("80 01 01 90 00 80 01 02 A4 06 83 01 0A 95 01 08 FF FF FF FF FF FF"),
-	octets("80 01 01 A4 06 83 01 01 95 01 08 80 01 02 A4 06 83 01 0A 95 01 08"),
-	octets("80 01 03 A4 06 83 01 0A 95 01 08 FF FF FF FF FF FF FF FF FF FF FF"),
 }
 
-// The files, as TS 102 221 §13 and TS 31.102 §4.2 name and number them, with
-// what a USIM must have. Of the network nothing is kept: the emulated one has no
-// location.
+// The files, as TS 102 221 §13 and TS 31.102 §4.2 and annex H name and number
+// them, with what a USIM must have. Of the network nothing is kept, since the
+// emulated one has no location: EF_LOCI and its like, which a telephone writes by
+// those standards, are not written here.
 var (
-	mf = directory(&file{id: simcard.MF, pins: []byte{simcard.PINTelephone, simcard.ADM}}, efDIR, efICCID, efPL, efARR(0x2F06), adfUSIM, adfSigner)
+	mf = directory(&file{id: simcard.MF, pins: []byte{simcard.PINTelephone, simcard.ADM}}, efDIR, efICCID, efPL, efARR(0x2F06, 0x06), adfUSIM, adfSigner)
 
-	efDIR   = &file{id: simcard.EFDIR, short: 0x1E, read: everybody, records: func(*Profile) [][]byte { return [][]byte{template(adfUSIM), template(adfSigner)} }}
-	efICCID = &file{id: simcard.EFICCID, short: 0x02, read: everybody, content: func(p *Profile) []byte { return swapped(string(p.ICCID), 10) }}
-	efPL    = &file{id: 0x2F05, short: 0x05, read: everybody, content: languages}
+	efDIR   = &file{id: simcard.EFDIR, short: 0x1E, rule: everybody, records: func(*Profile) [][]byte { return [][]byte{template(adfUSIM), template(adfSigner)} }}
+	efICCID = &file{id: simcard.EFICCID, short: 0x02, rule: everybody, content: func(p *Profile) []byte { return swapped(string(p.ICCID), 10) }}
+	efPL    = &file{id: 0x2F05, short: 0x05, rule: everybody, content: languages}
 
 	adfUSIM = directory(&file{aid: simcard.USIM + "\xFF\xFF\xFF\xFF\x89\x00\x00\x01\x00", label: "USIM", pins: []byte{simcard.PINTelephone, simcard.PIN2Telephone}},
-		&file{id: 0x6F05, short: 0x02, read: everybody, content: languages}, // EF_LI
-		efARR(0x6F06),
-		&file{id: simcard.EFIMSI, short: 0x07, read: holder, content: imsiFile},
-		filled(0x6F08, 0x08, holder, 33),                                      // EF_Keys
-		filled(0x6F09, 0x09, holder, 33),                                      // EF_KeysPS
-		&file{id: 0x6F31, short: 0x12, read: holder, content: constant("05")}, // EF_HPPLMN: every 30 minutes
-		&file{id: 0x6F38, short: 0x04, read: holder, content: serviceTable},
-		&file{id: 0x6F56, short: 0x05, read: holder, content: constant("00")},                                                      // EF_EST: none enabled
-		&file{id: 0x6F78, short: 0x06, read: holder, content: constant("0001")},                                                    // EF_ACC
+		&file{id: 0x6F05, short: 0x02, rule: everybody, content: languages}, // EF_LI
+		efARR(0x6F06, 0x17),
+		&file{id: simcard.EFIMSI, short: 0x07, rule: holder, content: imsiFile},
+		&file{id: 0x6F08, short: 0x08, rule: holder, content: noKeys},         // EF_Keys
+		&file{id: 0x6F09, short: 0x09, rule: holder, content: noKeys},         // EF_KeysPS
+		&file{id: 0x6F31, short: 0x12, rule: holder, content: constant("05")}, // EF_HPPLMN: every 30 minutes
+		&file{id: 0x6F38, short: 0x04, rule: holder, content: serviceTable},
+		&file{id: 0x6F56, short: 0x05, rule: holder, content: constant("00")},                                                      // EF_EST: none enabled
+		&file{id: 0x6F78, short: 0x06, rule: holder, content: constant("0001")},                                                    // EF_ACC
 		filled(0x6F7B, 0x0D, holder, 12),                                                                                           // EF_FPLMN
-		&file{id: 0x6F7E, short: 0x0B, read: holder, content: constant("FFFFFFFF FFFFFF0000FF 01")},                                // EF_LOCI: not updated
-		&file{id: 0x6F73, short: 0x0C, read: holder, content: constant("FFFFFFFFFFFFFF FFFFFF0000FF 01")},                          // EF_PSLOCI
-		&file{id: 0x6FAD, short: 0x03, read: everybody, content: constant("00000002")},                                             // EF_AD: normal operation, MNC of two digits
-		&file{id: 0x6FB7, short: 0x01, read: everybody, records: func(*Profile) [][]byte { return [][]byte{octets("11F2FF 00")} }}, // EF_ECC: 112
-		&file{id: 0x6F5B, short: 0x0F, read: holder, content: constant("F00000F00000")},                                            // EF_START-HFN
-		&file{id: 0x6F5C, short: 0x10, read: holder, content: constant("FFFFFF")},                                                  // EF_THRESHOLD
+		&file{id: 0x6F7E, short: 0x0B, rule: holder, content: constant("FFFFFFFF FFFFFF0000FF 01")},                                // EF_LOCI: not updated
+		&file{id: 0x6F73, short: 0x0C, rule: holder, content: constant("FFFFFFFFFFFFFF FFFFFF0000FF 01")},                          // EF_PSLOCI
+		&file{id: 0x6FAD, short: 0x03, rule: everybody, content: constant("00000002")},                                             // EF_AD: normal operation, MNC of two digits
+		&file{id: 0x6FB7, short: 0x01, rule: everybody, records: func(*Profile) [][]byte { return [][]byte{octets("11F2FF 00")} }}, // EF_ECC: 112
+		&file{id: 0x6F5B, short: 0x0F, rule: holder, content: constant("F00000F00000")},                                            // EF_START-HFN
+		&file{id: 0x6F5C, short: 0x10, rule: holder, content: constant("FFFFFF")},                                                  // EF_THRESHOLD
 		filled(0x6FC4, 0, holder, 46),                                                                                              // EF_NETPAR
-		&file{id: 0x6F46, read: everybody, content: constant("00 696D7A61 FFFFFFFFFFFFFFFFFFFFFFFF")},                              // EF_SPN: imza
-		&file{id: 0x6F40, read: holder, records: func(*Profile) [][]byte { return [][]byte{unused(14)} }},                          // EF_MSISDN
-		&file{id: 0x6F42, read: holder, records: func(*Profile) [][]byte { return [][]byte{unused(28)} }},                          // EF_SMSP
+		&file{id: 0x6F46, rule: everybody, content: constant("00 696D7A61 FFFFFFFFFFFFFFFFFFFFFFFF")},                              // EF_SPN: imza
+		&file{id: 0x6F40, rule: holder, records: func(*Profile) [][]byte { return [][]byte{unused(14)} }},                          // EF_MSISDN
+		&file{id: 0x6F42, rule: holder, records: func(*Profile) [][]byte { return [][]byte{unused(28)} }},                          // EF_SMSP
 	)
 
 	adfSigner = directory(&file{aid: simcard.Signer, label: "imza", pins: []byte{simcard.PIN1, simcard.PIN2}},
-		efARR(0x6F06),
-		&file{id: simcard.EFApplet, short: 0x01, read: everybody, content: aboutFile},
-		&file{id: simcard.EFKeys, short: 0x02, read: everybody, records: keyRecords},
+		efARR(0x6F06, 0x06),
+		&file{id: simcard.EFApplet, short: 0x01, rule: everybody, content: aboutFile},
+		&file{id: simcard.EFKeys, short: 0x02, rule: everybody, records: keyRecords},
 	)
 )
 
@@ -90,8 +92,8 @@ func directory(df *file, files ...*file) *file {
 	return df
 }
 
-func efARR(id uint16) *file {
-	return &file{id: id, short: 0x06, read: everybody, records: func(*Profile) [][]byte { return arr }}
+func efARR(id uint16, short byte) *file {
+	return &file{id: id, short: short, rule: everybody, records: func(*Profile) [][]byte { return arr }}
 }
 
 func constant(hexed string) func(*Profile) []byte {
@@ -100,8 +102,8 @@ func constant(hexed string) func(*Profile) []byte {
 }
 
 // filled is a file of which nothing is used.
-func filled(id uint16, short byte, read access, size int) *file {
-	return &file{id: id, short: short, read: read, content: func(*Profile) []byte { return unused(size) }}
+func filled(id uint16, short byte, rule access, size int) *file {
+	return &file{id: id, short: short, rule: rule, content: func(*Profile) []byte { return unused(size) }}
 }
 
 func unused(size int) []byte {
@@ -157,6 +159,10 @@ func imsiFile(p *Profile) []byte {
 	return content
 }
 
+// noKeys is EF_Keys of a USIM that never was in a network: key set 7, which is
+// none (TS 31.102 annex E).
+func noKeys(*Profile) []byte { return append([]byte{0x07}, unused(32)...) }
+
 // serviceTable is EF_UST (TS 31.102 §4.2.8), service n at bit n of octets counted
 // from 1: 12 SMSP, 19 SPN, 21 MSISDN, 28 data download by SMS-PP, 33 (always), 34
 // enabled services table.
@@ -208,9 +214,9 @@ func (s *SIM) child(df *file, id uint16) *file {
 	case k == nil:
 		return nil
 	case id&0xFF00 == simcard.EFCert:
-		return &file{id: id, read: everybody, in: df, key: k.Number, content: func(p *Profile) []byte { return p.key(byte(id)).Certificate }}
+		return &file{id: id, rule: issued, in: df, key: k.Number, content: func(p *Profile) []byte { return p.key(byte(id)).Certificate }}
 	case id&0xFF00 == simcard.EFRequest:
-		return &file{id: id, read: everybody, in: df, key: k.Number, content: func(p *Profile) []byte { return p.key(byte(id)).Request }}
+		return &file{id: id, rule: everybody, in: df, key: k.Number, content: func(p *Profile) []byte { return p.key(byte(id)).Request }}
 	}
 	return nil
 }
@@ -249,7 +255,7 @@ func (s *SIM) fcp(f *file) []byte {
 		if f.in == mf {
 			arrID = 0x2F06
 		}
-		b = append(b, 0x8B, 3, byte(arrID>>8), byte(arrID), byte(f.read))
+		b = append(b, 0x8B, 3, byte(arrID>>8), byte(arrID), byte(f.rule))
 		if f.short != 0 {
 			b = append(b, 0x88, 1, f.short<<3)
 		} else {

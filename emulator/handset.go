@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
+	"unicode"
 
 	"imza/simcard"
 	"imza/simcard/sms"
@@ -72,28 +74,45 @@ func (h *Handset) send(tpdu []byte) error {
 
 // SwitchOn tells the card what the terminal can do, as every terminal does
 // first (TS 102 223 §5.2), and has the person unlock the telephone if its own
-// PIN is asked for. The card must have been reset.
+// PIN is asked for. The card must have been reset. Where that fails the handset
+// stays off.
 func (h *Handset) SwitchOn() error {
 	h.power.Lock()
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.power.Unlock()
 	h.setMenu(Menu{})
-	r, err := h.do(simcard.Command{CLA: 0x80, INS: simcard.TerminalProfile, Data: toolkit.SigningTerminal()})
+	h.session.Lock() // what the card wants waits until it is unlocked
+	sw, err := h.begin()
+	if err != nil {
+		h.power.Lock()
+		h.cancel()
+		h.power.Unlock()
+	}
+	h.session.Unlock()
 	if err != nil {
 		return err
 	}
-	if !r.SW.OK() {
-		return fmt.Errorf("emulator: TERMINAL PROFILE: %s", r.SW)
-	}
-	if err := h.unlock(); err != nil {
-		return err
-	}
-	h.proceed(r.SW)
+	h.proceed(sw)
 	return nil
 }
 
+func (h *Handset) begin() (simcard.SW, error) {
+	r, err := h.do(simcard.Command{CLA: 0x80, INS: simcard.TerminalProfile, Data: toolkit.SigningTerminal()})
+	if err != nil {
+		return 0, err
+	}
+	if !r.SW.OK() {
+		return 0, fmt.Errorf("emulator: TERMINAL PROFILE: %s", r.SW)
+	}
+	return r.SW, h.unlock()
+}
+
+// ErrLocked says that a telephone stays off since its own PIN was not given.
+var ErrLocked = errors.New("emulator: the telephone is locked by its own PIN")
+
 // unlock has the person type the telephone's PIN, if the card's USIM asks for
-// one (TS 31.101 §9.5).
+// one (TS 31.101 §9.5). What was wrong is not sent again: somebody who types the
+// same each time would block the card.
 func (h *Handset) unlock() error {
 	r, err := h.do(simcard.Select(simcard.USIM))
 	if err != nil || !r.SW.OK() {
@@ -103,12 +122,13 @@ func (h *Handset) unlock() error {
 	if err != nil || !fcp.Asks(simcard.PINTelephone) {
 		return nil // nor does one that does not say so
 	}
-	text := "PIN"
+	text, tried := "PIN", ""
 	for h.ctx.Err() == nil {
-		reply := h.Person.Prompt(h.ctx, Prompt{Kind: Ask, Text: text, Hidden: true, Digits: true, Min: 4, Max: simcard.PINLen})
-		if reply.Result != toolkit.Done {
-			return errors.New("emulator: the telephone stays locked: its PIN was not typed")
+		reply := h.ask(Prompt{Kind: Ask, Unlock: true, Text: text, Hidden: true, Digits: true, Min: 4, Max: simcard.PINLen})
+		if reply.Result != toolkit.Done || reply.Typed == tried {
+			return ErrLocked
 		}
+		tried = reply.Typed
 		r, err := h.do(simcard.Command{INS: simcard.Verify, P2: simcard.PINTelephone, Data: simcard.PadPIN(reply.Typed)})
 		if err != nil {
 			return err
@@ -117,8 +137,8 @@ func (h *Handset) unlock() error {
 		switch {
 		case r.SW.OK():
 			return nil
-		case !wrong:
-			return fmt.Errorf("emulator: the telephone stays locked: %s", r.SW)
+		case !wrong || left == 0:
+			return fmt.Errorf("%w: %s", ErrLocked, r.SW)
 		}
 		text = fmt.Sprintf("PIN (%d)", left)
 	}
@@ -136,6 +156,12 @@ func (h *Handset) SwitchOff() {
 	h.setMenu(Menu{})
 }
 
+func (h *Handset) on() bool {
+	h.power.Lock()
+	defer h.power.Unlock()
+	return h.ctx != nil && h.ctx.Err() == nil
+}
+
 // do has the card carry out a command.
 func (h *Handset) do(c simcard.Command) (simcard.Response, error) {
 	h.bus.Lock()
@@ -150,12 +176,16 @@ func (h *Handset) do(c simcard.Command) (simcard.Response, error) {
 	return r, err
 }
 
-var errNoCard = errors.New("emulator: no card is in the handset")
+// errNoCard says that no card answers: for the network such a telephone is off.
+var errNoCard = errors.New("emulator: no card in the handset")
 
 // Deliver takes an SMS-DELIVER TPDU from the network. Data download goes to the
 // card (TS 31.111 §7.1.1.1); everything else would be for the screen, and is
 // dropped. It returns once the card has it.
 func (h *Handset) Deliver(tpdu []byte) error {
+	if !h.on() {
+		return errOff
+	}
 	d, err := sms.ParseDeliver(tpdu)
 	if err != nil {
 		return err
@@ -188,7 +218,7 @@ func (h *Handset) envelope(data []byte) error {
 	r, err := h.do(simcard.Command{CLA: 0x80, INS: simcard.Envelope, Data: data})
 	switch {
 	case err != nil:
-		return err
+		return fmt.Errorf("%w: %w", errNoCard, err)
 	case r.SW == simcard.SWToolkitBusy:
 		return ErrBusy
 	case !r.SW.OK():
@@ -236,14 +266,22 @@ func (h *Handset) serve(sw simcard.SW) error {
 			return fmt.Errorf("emulator: FETCH: %s", r.SW)
 		}
 		c, err := toolkit.ParseCommand(r.Data)
-		if err != nil {
-			return err
+		if err != nil && c.Number == 0 {
+			return err // not even whose response it would be
 		}
-		response := h.carryOut(&c)
+		response := c.Respond(toolkit.NotUnderstood)
+		if err == nil {
+			response = h.carryOut(&c)
+		}
 		if h.ctx.Err() != nil {
 			return nil
 		}
-		r, err = h.do(simcard.Command{CLA: 0x80, INS: simcard.TerminalResponse, Data: response.Append(nil)})
+		data := response.Append(nil)
+		if len(data) > 255 { // more was typed than an APDU holds
+			response = c.Respond(toolkit.BeyondCapabilities)
+			data = response.Append(nil)
+		}
+		r, err = h.do(simcard.Command{CLA: 0x80, INS: simcard.TerminalResponse, Data: data})
 		if err != nil {
 			return err
 		}
@@ -274,7 +312,7 @@ func (h *Handset) carryOut(c *toolkit.Command) toolkit.Response {
 		return c.Respond(toolkit.Done)
 	case toolkit.SendShortMessage:
 		if text, err := sms.DecodeAlpha(c.Alpha); err == nil && text != "" {
-			h.Person.Note(text)
+			h.Person.Note(readable(text))
 		}
 		if err := h.send(c.TPDU); err != nil {
 			return c.Respond(toolkit.SMSError)
@@ -327,10 +365,11 @@ func promptOf(c *toolkit.Command) (p Prompt, err error) {
 		p.Text, p.Items, err = menuOf(c)
 		return p, err
 	}
-	if p.Text, err = sms.DecodeText(sms.Alphabet(c.Text.Coding), c.Text.Octets); err != nil {
+	text, err := sms.DecodeText(sms.Alphabet(c.Text.Coding), c.Text.Octets)
+	if err != nil {
 		return p, err
 	}
-	p.Kind = Show
+	p.Kind, p.Text = Show, readable(text)
 	if c.Type == toolkit.GetInput {
 		p.Kind = Ask
 		p.Hidden, p.Digits = c.Qualifier&toolkit.InputHidden != 0, c.Qualifier&toolkit.InputAnything == 0
@@ -348,9 +387,20 @@ func menuOf(c *toolkit.Command) (title string, items []Item, err error) {
 		if err != nil {
 			return "", nil, err
 		}
-		items = append(items, Item{i.ID, text})
+		items = append(items, Item{i.ID, readable(text)})
 	}
-	return title, items, nil
+	return readable(title), items, nil
+}
+
+// readable is a card's text as a screen shows it: a terminal would obey some of
+// the characters that are none.
+func readable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, strings.ReplaceAll(text, "\r", "\n"))
 }
 
 // answer is the terminal's response with a person's reply.

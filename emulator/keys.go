@@ -200,10 +200,8 @@ func (s *SIM) updateBinary(c simcard.Command) simcard.Response {
 		return status(simcard.SWNoEF)
 	case s.ef.content == nil:
 		return status(simcard.SWFileStructure)
-	case !s.verified[simcard.ADM]:
+	case s.ef.rule != issued || !s.verified[simcard.ADM]:
 		return status(simcard.SWSecurityStatus)
-	case s.ef.key == 0 || s.ef.id&0xFF00 != simcard.EFCert:
-		return status(simcard.SWConditions)
 	case len(c.Data) == 0:
 		return status(simcard.SWWrongLength)
 	}

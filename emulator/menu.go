@@ -149,12 +149,12 @@ func (s *SIM) askWhich() {
 
 func (s *SIM) askPUK(name string, pin *PIN) {
 	w := s.words()
-	s.guard("PUK", &s.profile.PUK, pukTries, w.puk, func() { s.askNew(name, pin, fmt.Sprintf(w.new, name), w.unblocked) })
+	s.guard("PUK", &s.profile.PUK, pukTries, w.puk, func() { s.askNew(name, pin, &s.profile.PUK, fmt.Sprintf(w.new, name), w.unblocked) })
 }
 
 func (s *SIM) askCurrent(name string, pin *PIN) {
 	w := s.words()
-	s.guard(name, pin, pinTries, fmt.Sprintf(w.current, name), func() { s.askNew(name, pin, fmt.Sprintf(w.new, name), w.changed) })
+	s.guard(name, pin, pinTries, fmt.Sprintf(w.current, name), func() { s.askNew(name, pin, pin, fmt.Sprintf(w.new, name), w.changed) })
 }
 
 // guard asks for a PIN or the PUK until it is right.
@@ -178,15 +178,16 @@ func (s *SIM) guard(name string, pin *PIN, tries int, text string, then func()) 
 	})
 }
 
-// askNew asks for new digits, twice, until both are the same.
-func (s *SIM) askNew(name string, pin *PIN, text, done string) {
+// askNew asks for new digits, twice, until both are the same. The guard, the PIN
+// itself or the PUK, was given before; it may have been blocked by commands since.
+func (s *SIM) askNew(name string, pin, guard *PIN, text, done string) {
 	w := s.words()
 	s.askDigits(text, func(first string) {
 		s.askDigits(fmt.Sprintf(w.again, name), func(second string) {
 			switch {
 			case first != second:
-				s.askNew(name, pin, fmt.Sprintf(w.differ, name), done)
-			case s.set(pin, first) != simcard.SWOK:
+				s.askNew(name, pin, guard, fmt.Sprintf(w.differ, name), done)
+			case guard.Tries <= 0 || s.set(pin, first) != simcard.SWOK:
 				s.tell(w.failed)
 			default:
 				s.tell(fmt.Sprintf(done, name))

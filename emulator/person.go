@@ -24,6 +24,7 @@ type Prompt struct {
 	Text string // what is shown; of Choose, the title
 
 	// Of Ask.
+	Unlock   bool // it is the telephone's own PIN, not one of the applet's
 	Hidden   bool // what is typed is not to be seen
 	Digits   bool // only digits can be typed
 	Min, Max int  // characters
@@ -70,6 +71,7 @@ const (
 // Actor is an emulated person. It holds one handset.
 type Actor struct {
 	PIN1, PIN2 string
+	Telephone  string // the telephone's own PIN; empty: not known, and not guessed
 	Behaviour  Behaviour
 	// Think is what passes before the person acts on a prompt; nil: nothing. It
 	// returns early if the context ends.
@@ -110,6 +112,10 @@ func (a *Actor) Prompt(ctx context.Context, p Prompt) Reply {
 		return Reply{Result: toolkit.NoUserResponse}
 	case p.Kind == Choose: // an actor has no business in menus
 		return Reply{Result: toolkit.SessionEnded}
+	case p.Unlock && a.Telephone == "":
+		return Reply{Result: toolkit.SessionEnded}
+	case p.Unlock:
+		return Reply{Result: toolkit.Done, Typed: a.Telephone}
 	case p.Kind == Show:
 		a.asked = 0
 		return Reply{Result: toolkit.Done}

@@ -67,7 +67,9 @@ func (s *SIM) change(c simcard.Command) simcard.Response {
 		return status(simcard.SWPINDisabled)
 	}
 	sw := s.replace(k, k.pin, pinTries, c.Data)
-	s.note(c.P2, sw == simcard.SWOK)
+	if sw != simcard.SWWrongLength && sw != simcard.SWWrongData { // else nothing was compared
+		s.note(c.P2, sw == simcard.SWOK)
+	}
 	return status(sw)
 }
 
@@ -110,6 +112,7 @@ func (s *SIM) require(c simcard.Command, asks bool) simcard.Response {
 	}
 	*k.optional = asks
 	if s.save(s.profile) != nil {
+		*k.optional = !asks
 		return status(simcard.SWMemory)
 	}
 	return status(simcard.SWOK)
@@ -137,13 +140,25 @@ func (s *SIM) replace(k secret, guard *PIN, tries int, data []byte) simcard.SW {
 	if sw := s.try(guard, data[:simcard.PINLen], tries); sw != simcard.SWOK {
 		return sw
 	}
-	return s.set(k.pin, digits)
+	// What the PUK unblocks is enabled (§11.1.13.1.1).
+	enables := guard == k.puk && k.optional != nil && !*k.optional
+	if enables {
+		*k.optional = true
+	}
+	sw := s.set(k.pin, digits)
+	if enables && sw != simcard.SWOK {
+		*k.optional = false
+	}
+	return sw
 }
 
-// set gives a PIN new digits and all of its tries.
+// set gives a PIN new digits and all of its tries. Where that is not stored the
+// old ones go on, since the person is told that it failed.
 func (s *SIM) set(pin *PIN, digits string) simcard.SW {
+	before := *pin
 	*pin = NewPIN(digits)
 	if s.save(s.profile) != nil {
+		*pin = before
 		return simcard.SWMemory
 	}
 	return simcard.SWOK
@@ -160,7 +175,7 @@ func (s *SIM) try(pin *PIN, octets []byte, tries int) simcard.SW {
 		return simcard.SWMemory
 	}
 	if subtle.ConstantTimeCompare(simcard.PadPIN(pin.Digits), octets) != 1 {
-		return pin.refused()
+		return simcard.SWTries(pin.Tries) // 63C0 the last time, 6983 from then on (§11.1.9)
 	}
 	pin.Tries = tries
 	if s.save(s.profile) != nil {
@@ -169,8 +184,7 @@ func (s *SIM) try(pin *PIN, octets []byte, tries int) simcard.SW {
 	return simcard.SWOK
 }
 
-// refused is the status word of a PIN that was not right, or was only asked
-// after.
+// refused is the status word of a PIN that was only asked after.
 func (p *PIN) refused() simcard.SW {
 	if p.Tries <= 0 {
 		return simcard.SWPINBlocked

@@ -60,7 +60,7 @@ func TestPINCommands(t *testing.T) {
 		"three wrong ones block, the right one too": {
 			{insVerify, 0, p2PIN2, padded("00000"), 0x63C2, [3]int{3, 2, 10}},
 			{insVerify, 0, p2PIN2, padded("00000"), 0x63C1, [3]int{3, 1, 10}},
-			{insVerify, 0, p2PIN2, padded("00000"), 0x6983, [3]int{3, 0, 10}},
+			{insVerify, 0, p2PIN2, padded("00000"), 0x63C0, [3]int{3, 0, 10}},
 			{insVerify, 0, p2PIN2, padded(testPIN2), 0x6983, [3]int{3, 0, 10}},
 			{insVerify, 0, p2PIN2, nil, 0x6983, [3]int{3, 0, 10}},
 			{insChange, 0, p2PIN2, pair(testPIN2, "22222"), 0x6983, [3]int{3, 0, 10}},
@@ -69,7 +69,7 @@ func TestPINCommands(t *testing.T) {
 		"only the whole PIN, padded with FF, is the PIN": {
 			{insVerify, 0, p2PIN2, append([]byte(testPIN2), 0, 0, 0), 0x63C2, [3]int{3, 2, 10}},
 			{insVerify, 0, p2PIN2, bytes.Repeat([]byte{0xFF}, 8), 0x63C1, [3]int{3, 1, 10}},
-			{insVerify, 0, p2PIN2, padded(testPIN2[:4]), 0x6983, [3]int{3, 0, 10}},
+			{insVerify, 0, p2PIN2, padded(testPIN2[:4]), 0x63C0, [3]int{3, 0, 10}},
 		},
 		"a change wants the right PIN": {
 			{insChange, 0, p2PIN2, pair("00000", "22222"), 0x63C2, [3]int{3, 2, 10}},
@@ -93,7 +93,7 @@ func TestPINCommands(t *testing.T) {
 		"the PUK unblocks and sets": {
 			{insVerify, 0, p2PIN2, padded("00000"), 0x63C2, [3]int{3, 2, 10}},
 			{insVerify, 0, p2PIN2, padded("00000"), 0x63C1, [3]int{3, 1, 10}},
-			{insVerify, 0, p2PIN2, padded("00000"), 0x6983, [3]int{3, 0, 10}},
+			{insVerify, 0, p2PIN2, padded("00000"), 0x63C0, [3]int{3, 0, 10}},
 			{insUnblock, 0, p2PIN2, pair(testPIN2, "22222"), 0x63C9, [3]int{3, 0, 9}},
 			{insUnblock, 0, p2PIN2, pair(testPUK, "22222"), 0x9000, [3]int{3, 3, 10}},
 			{insVerify, 0, p2PIN2, padded("22222"), 0x9000, [3]int{3, 3, 10}},
@@ -145,9 +145,6 @@ func TestPUKHasTenTries(t *testing.T) {
 	x := &terminal{TB: t, card: c}
 	for left := 9; left >= 0; left-- {
 		want := simcard.SWTries(left)
-		if left == 0 {
-			want = simcard.SWPINBlocked
-		}
 		if r := x.do(simcard.Command{INS: insUnblock, P2: p2PIN2, Data: pair("00000000", "22222")}); r.SW != want {
 			t.Fatalf("%s, want %s", r.SW, want)
 		}

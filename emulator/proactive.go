@@ -62,7 +62,7 @@ func (s *SIM) terminalProfile(c simcard.Command) simcard.Response {
 		terminal: append(toolkit.Profile(nil), c.Data...),
 		segments: sms.Reassembler{Expiry: segmentsExpire, Most: mostMessages},
 	}
-	if s.toolkit.terminal.Has(toolkit.CanSetUpMenu) && s.toolkit.terminal.Has(toolkit.CanSelectMenu) {
+	if s.toolkit.terminal.Has(toolkit.CanSetUpMenu, toolkit.CanSelectMenu, toolkit.CanSelectItem, toolkit.CanDisplayText, toolkit.CanGetInput) {
 		if err := s.setUpMenu(); err != nil {
 			return status(simcard.SWTechnical)
 		}
@@ -126,15 +126,23 @@ func (s *SIM) download(tpdu []byte) simcard.SW {
 	if s.save(s.profile) != nil {
 		return simcard.SWMemory
 	}
+	s.refusals = 0
 	s.challenge(d.Originator, counter, data)
 	return simcard.SWOK
 }
 
+// mostRefusals is how many packets are refused by an answer before one is
+// accepted.
+const mostRefusals = 8
+
 // refuse tells who holds the keys why a packet was not carried out (TS 102 225
-// §5.2). A packet may be brought again and again by others, so no such message
-// is made while one still waits to leave.
+// §5.2). Whoever was on the way once can bring a packet again and again, from any
+// number, and each answer is a short message that the holder pays for and does not
+// see. So there is no second while one waits to leave, and no more than a few until
+// a packet is accepted.
 func (s *SIM) refuse(to sms.Address, counter uint64, why ota.Status) simcard.SW {
-	if len(s.toolkit.queue) == 0 {
+	if len(s.toolkit.queue) == 0 && s.refusals < mostRefusals {
+		s.refusals++
 		s.respondTo(to, ota.Response{Counter: counter, Status: why}, noWords)
 	}
 	return simcard.SWOK
@@ -146,6 +154,9 @@ var noWords = []byte{}
 // respondTo sends a secured response packet, in as many messages as it needs.
 // The alpha field is shown while they leave.
 func (s *SIM) respondTo(to sms.Address, r ota.Response, shown []byte) {
+	if !s.toolkit.terminal.Has(toolkit.CanSendMessage) {
+		return // nobody will know
+	}
 	packet, err := s.channel.SealResponse(r)
 	if err != nil {
 		return

@@ -31,6 +31,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"imza/simcard"
@@ -122,18 +123,48 @@ func ParseProfile(raw []byte) (*Profile, error) {
 	if _, err := simcard.ParseICCID(string(p.ICCID)); err != nil {
 		return nil, fmt.Errorf("emulator: profile: %w", err)
 	}
-	for name, pin := range map[string]PIN{"PIN1": p.PIN1, "PIN2": p.PIN2, "PUK": p.PUK,
-		"Telephone.PIN": p.Telephone.PIN, "Telephone.PIN2": p.Telephone.PIN2, "Telephone.PUK": p.Telephone.PUK, "Telephone.PUK2": p.Telephone.PUK2} {
-		if !isPIN(pin.Digits) || pin.Tries < 0 || pin.Tries > pukTries {
-			return nil, fmt.Errorf("emulator: profile: %s is not 4 to 8 digits with 0 to %d tries", name, pukTries)
-		}
-	}
-	for i := range p.Keys {
-		if err := p.Keys[i].prepare(); err != nil {
-			return nil, fmt.Errorf("emulator: profile: key %d: %w", p.Keys[i].Number, err)
-		}
+	if err := p.check(); err != nil {
+		return nil, fmt.Errorf("emulator: profile: %w", err)
 	}
 	return p, nil
+}
+
+// check refuses what no card can remember.
+func (p *Profile) check() error {
+	t := &p.Telephone
+	for _, code := range []struct {
+		name string
+		PIN
+		most int
+	}{
+		{"PIN1", p.PIN1, pinTries}, {"PIN2", p.PIN2, pinTries}, {"PUK", p.PUK, pukTries},
+		{"Telephone.PIN", t.PIN, pinTries}, {"Telephone.PIN2", t.PIN2, pinTries}, {"Telephone.PUK", t.PUK, pukTries}, {"Telephone.PUK2", t.PUK2, pukTries},
+		{"ADM", p.ADM, pukTries},
+	} {
+		blocked := code.name == "ADM" && code.PIN == PIN{} // of a card that nobody may change
+		if !isPIN(code.Digits) && !blocked || code.Tries < 0 || code.Tries > code.most {
+			return fmt.Errorf("%s is not 4 to 8 digits with 0 to %d tries", code.name, code.most)
+		}
+	}
+	if p.IMSI != "" && (len(p.IMSI) != 15 || strings.Trim(p.IMSI, "0123456789") != "") {
+		return errors.New("IMSI is not 15 digits")
+	}
+	if p.Counter > ota.MaxCounter {
+		return fmt.Errorf("Counter %d does not fit 40 bits", p.Counter)
+	}
+	for i := range p.Keys {
+		k := &p.Keys[i]
+		if err := k.prepare(); err != nil {
+			return err
+		}
+		if k.Number == 0 || p.key(k.Number) != k {
+			return fmt.Errorf("key %d is there twice, or is 0", k.Number)
+		}
+		if o := k.operation(); o != applet.Sign && o != applet.Authenticate {
+			return fmt.Errorf("key %d is for operation %d, which there is not", k.Number, o)
+		}
+	}
+	return nil
 }
 
 // Shelf keeps profiles in files, one a card: what a card's own memory is.
@@ -144,11 +175,17 @@ func (s Shelf) Path(iccid simcard.ICCID) string {
 	return filepath.Join(s.Dir, string(iccid)+".json")
 }
 
-// Put stores a profile. It is there, whole, even if the process dies here.
+// Put stores a profile, unless it is in a card. It is there, whole, even if the
+// process dies here.
 func (s Shelf) Put(p *Profile) error {
 	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
 		return fmt.Errorf("emulator: %w", err)
 	}
+	lock, err := lockProfile(s.Path(p.ICCID))
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	return writeProfile(s.Path(p.ICCID), p)
 }
 
@@ -179,7 +216,12 @@ func writeProfile(path string, p *Profile) error {
 		return fmt.Errorf("emulator: %w", err)
 	}
 	next := path + ".next"
-	if err := os.WriteFile(next, raw, 0o600); err != nil {
+	file, err := os.OpenFile(next, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("emulator: %w", err)
+	}
+	_, err = file.Write(raw)
+	if err := errors.Join(err, file.Sync(), file.Close()); err != nil { // a try that was taken away stays so
 		return fmt.Errorf("emulator: %w", err)
 	}
 	if err := os.Rename(next, path); err != nil {
@@ -202,16 +244,13 @@ var ErrInUse = errors.New("emulator: the profile is in use")
 // OpenMemory reads a profile and keeps others from it until Close. A missing one
 // is an fs.ErrNotExist.
 func OpenMemory(path string) (*Memory, error) {
-	if _, err := os.Stat(path); err != nil {
-		return nil, fmt.Errorf("emulator: %w", err) // before a lock is made beside it
-	}
-	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	path, err := filepath.EvalSymlinks(path) // else a link beside it would be another card; and a missing one gets no lock
 	if err != nil {
 		return nil, fmt.Errorf("emulator: %w", err)
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("%w: %s", ErrInUse, path)
+	lock, err := lockProfile(path)
+	if err != nil {
+		return nil, err
 	}
 	p, err := readProfile(path)
 	if err != nil {
@@ -221,6 +260,19 @@ func OpenMemory(path string) (*Memory, error) {
 	return &Memory{p, path, lock}, nil
 }
 
+// lockProfile keeps others from a profile until the returned file is closed.
+func lockProfile(path string) (*os.File, error) {
+	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("emulator: %w", err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("%w: %s", ErrInUse, path)
+	}
+	return lock, nil
+}
+
 // CreateMemory makes the file of a new profile. One that is there stays as it
 // is, and is an fs.ErrExist.
 func CreateMemory(path string, p *Profile) (*Memory, error) {
@@ -228,8 +280,8 @@ func CreateMemory(path string, p *Profile) (*Memory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("emulator: %w", err)
 	}
-	file.Close()
-	if err := writeProfile(path, p); err != nil {
+	if err := errors.Join(file.Close(), writeProfile(path, p)); err != nil {
+		_ = os.Remove(path)
 		return nil, err
 	}
 	return OpenMemory(path)

@@ -41,7 +41,7 @@ func full(t testing.TB) *Profile {
 			t.Fatal(err)
 		}
 	}
-	p.Counter, p.Reference, p.Fault = ota.MaxCounter-1, 0xFE, AnotherDigest
+	p.Counter, p.Reference, p.Fault = ota.MaxCounter-9, 0xFE, AnotherDigest
 	p.PIN1.Tries, p.PIN2.Tries, p.PUK.Tries = 2, 1, 7
 	return p
 }
@@ -134,7 +134,7 @@ func TestShelfIsTheOwnersAlone(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]fs.FileMode{"cards": 0o700, string(iccid(t, cardNumber)) + ".json": 0o600}
+	want := map[string]fs.FileMode{"cards": 0o700, string(iccid(t, cardNumber)) + ".json": 0o600, string(iccid(t, cardNumber)) + ".json.lock": 0o600}
 	if !reflect.DeepEqual(modes, want) {
 		t.Errorf("modes are %v, want %v", modes, want)
 	}

@@ -37,6 +37,10 @@ func (c *SMSC) handsetAccount(number string) (smpp.Account, bool) {
 
 func (c *SMSC) handsetBound(s *smpp.Session) {
 	number := s.Request().SystemID
+	if !s.Receives() || !s.Transmits() { // half a telephone
+		c.running.Go(func() { _ = s.Close() })
+		return
+	}
 	c.mu.Lock()
 	c.remote[number] = s
 	c.mu.Unlock()
@@ -57,15 +61,23 @@ func (c *SMSC) toRemote(s *smpp.Session, m *smpp.ShortMessage) error {
 	err := s.Deliver(c.ctx, &plain)
 	var status smpp.Status
 	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &status) && status == smpp.StatusTemporary:
+	case err == nil || errors.Is(err, smpp.ErrUnanswered):
+		return err
+	case !errors.As(err, &status):
+		return errOff
+	case status == statusBusy:
 		return ErrBusy
-	case errors.As(err, &status):
-		return fmt.Errorf("emulator: the handset refused it: %w", err)
+	case status == statusNoCard:
+		return errOff
 	}
-	return errOff
+	return fmt.Errorf("emulator: the handset refused it: %w", err)
 }
+
+// What a handset says that cannot take a message now.
+const (
+	statusBusy   = smpp.StatusTemporary
+	statusNoCard = smpp.StatusSystemError
+)
 
 // fromRemote takes what a handset in another process sends. Its number is the
 // one that it is bound as, whatever it says.
@@ -76,16 +88,21 @@ func (c *SMSC) fromRemote(number string, m *smpp.ShortMessage) {
 		operator = l.Operator
 	}
 	c.mu.Unlock()
-	out := *m
-	out.Source, out.RegisteredDelivery, out.Validity, out.TLVs = smpp.International(number), 0, "", slices.Clone(m.TLVs)
-	out.Message = slices.Clone(m.Message)
-	c.running.Go(func() { c.hand(operator, &out) })
+	// Nothing of it but what an SMS-SUBMIT carries: it must not look like a receipt.
+	out := &smpp.ShortMessage{
+		Source: smpp.International(number), Dest: m.Dest, ESMClass: m.ESMClass & smpp.ESMClassUDHI,
+		ProtocolID: m.ProtocolID, DataCoding: m.DataCoding, Message: slices.Clone(m.Content()),
+	}
+	c.running.Go(func() { c.hand(operator, out) })
 }
 
 // Attach connects a handset to the SMSC at an address, until the context ends or
 // the connection does. It returns once the connection is over; attached, if set,
 // is called when it stands.
 func Attach(ctx context.Context, addr, password string, number simcard.MSISDN, h *Handset, attached func(), log *slog.Logger) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer h.connect(nil)
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return fmt.Errorf("emulator: %w", err)
@@ -97,27 +114,25 @@ func Attach(ctx context.Context, addr, password string, number simcard.MSISDN, h
 		}
 		switch {
 		case errors.Is(err, ErrBusy):
-			return "", smpp.StatusTemporary
+			return "", statusBusy
+		case errors.Is(err, errNoCard):
+			return "", statusNoCard
 		case err != nil:
 			log.Warn("handset: not delivered", "err", err)
 			return "", smpp.StatusPermanent
 		}
 		return "", smpp.StatusOK
 	}}
+	// The network is there before the first message can come.
+	bound := make(chan *smpp.Session, 1)
+	h.connect(func(tpdu []byte) error { return originate(ctx, bound, number, tpdu) })
 	s, err := smpp.Bind(ctx, conn, smpp.BindTransceiver, smpp.BindRequest{SystemID: number.Digits(), Password: password}, options)
 	if err != nil {
 		conn.Close()
 		return fmt.Errorf("emulator: %s: %w", number, err)
 	}
 	defer s.Close()
-	h.connect(func(tpdu []byte) error {
-		m, err := sms.ParseSubmit(tpdu)
-		if err != nil {
-			return err
-		}
-		_, err = s.Submit(ctx, originated(number, &m))
-		return err
-	})
+	bound <- s
 	if attached != nil {
 		attached()
 	}
@@ -126,5 +141,21 @@ func Attach(ctx context.Context, addr, password string, number simcard.MSISDN, h
 		return ctx.Err()
 	case <-s.Done():
 		return fmt.Errorf("emulator: the message centre: %w", s.Err())
+	}
+}
+
+// originate sends what a handset originates, once its session is bound.
+func originate(ctx context.Context, bound chan *smpp.Session, number simcard.MSISDN, tpdu []byte) error {
+	m, err := sms.ParseSubmit(tpdu)
+	if err != nil {
+		return err
+	}
+	select {
+	case s := <-bound:
+		bound <- s
+		_, err = s.Submit(ctx, originated(number, &m))
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }

@@ -16,9 +16,7 @@ const (
 	returnsFCP     = 0x04
 	returnsNothing = 0x0C
 	returnMask     = 0x1C
-	occurrence     = 0x03 // of an AID: 0 the first, 2 the next
-	nextOne        = 0x02
-	terminates     = 0x40
+	nextOne        = 0x02 // of an AID; 00 is the first
 )
 
 // selectFile is SELECT. Where it fails, what was selected stays selected.
@@ -26,7 +24,8 @@ func (s *SIM) selectFile(c simcard.Command) simcard.Response {
 	// P2 00 asks for the FCI by ISO 7816-4, which this standard does not have;
 	// readers' software that speaks to any card sends it, and gets the FCP.
 	wants := c.P2 & returnMask
-	if wants != returnsFCP && wants != returnsNothing && c.P2 != 0 || c.P2&^(returnMask|occurrence|terminates) != 0 {
+	// Last and previous (01, 03) and the end of an application (40) are not done.
+	if wants != returnsFCP && wants != returnsNothing && c.P2 != 0 || c.P2&^(returnMask|nextOne) != 0 {
 		return status(simcard.SWWrongP1P2)
 	}
 	f, sw := s.find(c)
@@ -133,7 +132,7 @@ func (s *SIM) application(c simcard.Command) (*file, simcard.SW) {
 	if len(c.Data) < 5 || len(c.Data) > 16 { // RID at least, AID at most
 		return nil, simcard.SWWrongLength
 	}
-	passed := c.P2&occurrence != nextOne
+	passed := c.P2&nextOne == 0
 	for _, f := range mf.files {
 		switch {
 		case f.aid == "" || !strings.HasPrefix(string(f.aid), string(c.Data)):
@@ -176,10 +175,11 @@ func (s *SIM) status(c simcard.Command) simcard.Response {
 	return exactly(data, c)
 }
 
-// shortID selects the EF that a command names by its short identifier.
+// shortID selects the EF that a command names by its short identifier: 1 to 30,
+// for 0 is that of files that have none (§8.2.4).
 func (s *SIM) shortID(short byte) simcard.SW {
 	for _, f := range s.df.files {
-		if f.short == short && !f.isDF() {
+		if short != 0 && f.short == short && !f.isDF() {
 			s.ef, s.record, s.writing = f, 0, nil
 			return simcard.SWOK
 		}
@@ -192,8 +192,7 @@ func (s *SIM) readable() simcard.SW {
 	switch {
 	case s.ef == nil:
 		return simcard.SWNoEF
-	case s.ef.read == holder && s.profile.Telephone.Asks && !s.verified[simcard.PINTelephone],
-		s.ef.read == issuerOnly && !s.verified[simcard.ADM]:
+	case s.ef.rule == holder && s.profile.Telephone.Asks && !s.verified[simcard.PINTelephone]:
 		return simcard.SWSecurityStatus
 	}
 	return simcard.SWOK

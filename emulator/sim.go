@@ -37,6 +37,7 @@ type SIM struct {
 	verified map[byte]bool // PINs, by key reference
 	answer   []byte        // waits for GET RESPONSE
 	writing  []byte        // a certificate, of which more is to come
+	refusals int           // packets that were refused by an answer since one was accepted
 	toolkit  session
 }
 
@@ -82,7 +83,7 @@ func (s *SIM) Reset() {
 	defer s.mu.Unlock()
 	s.df, s.ef, s.record = mf, nil, 0
 	s.verified = make(map[byte]bool)
-	s.answer, s.writing = nil, nil
+	s.answer, s.writing, s.refusals = nil, nil, 0
 	s.toolkit = session{}
 }
 
@@ -147,7 +148,9 @@ func (s *SIM) respond(command []byte) simcard.Response {
 		return s.getResponse(c, waiting)
 	}
 	r := do(s, c)
-	if len(r.Data) > 0 && len(c.Data) > 0 {
+	// P3 of SELECT is the length of its data, so that even without any it cannot
+	// be that of an answer.
+	if len(r.Data) > 0 && (len(c.Data) > 0 || c.INS == simcard.SelectFile) {
 		s.answer = r.Data
 		return status(simcard.SWAvailable(len(r.Data)))
 	}

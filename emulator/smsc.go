@@ -152,6 +152,9 @@ func (c *SMSC) submit(_ context.Context, s *smpp.Session, m *smpp.ShortMessage) 
 	}
 	id := strconv.FormatUint(c.ids.Add(1), 16)
 	if number := s.Request().SystemID; isNumber(number) {
+		if m.Dest.Addr == "" {
+			return "", smpp.StatusInvalidDest
+		}
 		c.fromRemote(number, m)
 		return id, smpp.StatusOK
 	}
@@ -164,11 +167,18 @@ func (c *SMSC) submit(_ context.Context, s *smpp.Session, m *smpp.ShortMessage) 
 	submitted := time.Now()
 	c.running.Go(func() {
 		r := smpp.Receipt{MessageID: id, State: smpp.Delivered}
-		if err := c.deliver(m, submitted); err != nil {
+		err := c.deliver(m, submitted)
+		switch {
+		case errors.Is(err, errOff) || errors.Is(err, errNoCard):
+			r.State, r.Error = smpp.Undeliverable, smpp.AbsentSubscriber
+		case errors.Is(err, ErrBusy): // to the last
+			r.State = smpp.Expired
+		case errors.Is(err, smpp.ErrUnanswered):
+			return // the handset may have it: whatever a receipt said could be wrong
+		case err != nil:
 			r.State = smpp.Undeliverable
-			if errors.Is(err, errOff) {
-				r.Error = smpp.AbsentSubscriber
-			}
+		}
+		if err != nil {
 			c.Log.Debug("smsc: not delivered", "err", err)
 		}
 		if m.WantsReceipt(r.State) {
@@ -181,7 +191,7 @@ func (c *SMSC) submit(_ context.Context, s *smpp.Session, m *smpp.ShortMessage) 
 var errOff = errors.New("emulator: the handset is switched off")
 
 // A card whose toolkit is busy is tried again, as a centre does that is told so
-// (TS 23.040 §9.2.3.22, D4).
+// (TS 23.040 §9.2.3.22, D4): while the message is valid, and no longer than this.
 const (
 	busyPause = 250 * time.Millisecond
 	busyFor   = 30 * time.Second
@@ -189,9 +199,13 @@ const (
 
 // deliver brings a message to the handset.
 func (c *SMSC) deliver(m *smpp.ShortMessage, at time.Time) error {
+	patience := busyFor
+	if validity, ok := smpp.ParseRelativeTime(m.Validity); ok {
+		patience = min(patience, validity)
+	}
 	for {
 		err := c.deliverOnce(m, at)
-		if !errors.Is(err, ErrBusy) || time.Since(at) > busyFor || c.ctx.Err() != nil {
+		if !errors.Is(err, ErrBusy) || time.Since(at)+busyPause > patience || c.ctx.Err() != nil {
 			return err
 		}
 		sleep(c.ctx, busyPause)

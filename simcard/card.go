@@ -8,7 +8,6 @@
 package simcard
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 
@@ -99,9 +98,12 @@ func ParseResponse(apdu []byte) (Response, error) {
 // procedures of T=0 it takes: see Next. Nothing else may be sent to the card
 // meanwhile.
 func Do(card Card, c Command) (Response, error) {
+	if len(c.Data) > 255 {
+		return Response{}, fmt.Errorf("simcard: INS %02X: %d octets do not fit an APDU", c.INS, len(c.Data))
+	}
 	command := c.Append(nil)
 	var data []byte
-	for {
+	for empty := 0; empty <= mostEmpty && len(data) <= maxAnswer; {
 		r, err := do(card, command)
 		if err != nil {
 			return Response{}, err
@@ -113,11 +115,12 @@ func Do(card Card, c Command) (Response, error) {
 			}
 			return r, nil
 		}
-		if data = append(data, r.Data...); len(data) > maxAnswer || bytes.Equal(next, command) {
-			return Response{}, fmt.Errorf("simcard: INS %02X: an answer without end", c.INS)
+		if empty++; len(r.Data) > 0 {
+			empty = 0
 		}
-		command = next
+		command, data = next, append(data, r.Data...)
 	}
+	return Response{}, fmt.Errorf("simcard: INS %02X: an answer without end", c.INS)
 }
 
 // Next is the command that a terminal gives after a status word by the
@@ -126,7 +129,11 @@ func Do(card Card, c Command) (Response, error) {
 // the card names (6CXX).
 func Next(command []byte, sw SW) (next []byte, more bool) {
 	if n, ok := sw.available(); ok {
-		return Command{CLA: command[0] & classMask, INS: GetResponse, Le: n}.Append(nil), true
+		class := command[0] & classMask
+		if command[0] == classGSM {
+			class = classGSM
+		}
+		return Command{CLA: class, INS: GetResponse, Le: n}.Append(nil), true
 	}
 	if n, ok := sw.otherLength(); ok && len(command) >= 4 && len(command) <= 5 {
 		return append(command[:4:4], byte(n)), true
@@ -134,11 +141,20 @@ func Next(command []byte, sw SW) (next []byte, more bool) {
 	return nil, false
 }
 
-// maxAnswer bounds what a card may make one collect by GET RESPONSE.
-const maxAnswer = 64 << 10
+// maxAnswer bounds what a card may make one collect by GET RESPONSE, and
+// mostEmpty how often in a row it may send one on without a single octet: 61XX
+// and then 6CXX are usual.
+const (
+	maxAnswer = 64 << 10
+	mostEmpty = 3
+)
 
 // classMask leaves of a class octet what GET RESPONSE takes over: the channel.
-const classMask = 0x03
+// A GSM SIM knows one class only (TS 51.011 §9.2).
+const (
+	classMask = 0x03
+	classGSM  = 0xA0
+)
 
 func do(card Card, command []byte) (Response, error) {
 	raw, err := card.Transmit(command)

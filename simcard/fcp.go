@@ -41,7 +41,8 @@ func (f *FCP) Asks(reference byte) bool {
 }
 
 const (
-	descriptorDF    = 0x38 // bits 6 to 4
+	descriptorType  = 0x3F // bits 6 to 1
+	descriptorDF    = 0x38 // and 39 is an EF of BER-TLVs
 	descriptorShape = 0x07
 	shapeLinear     = 0x02 // linear fixed
 )
@@ -97,7 +98,7 @@ func (f *FCP) descriptor(value cryptobyte.String) bool {
 	if !value.ReadUint8(&descriptor) || !value.ReadUint8(&coding) {
 		return false
 	}
-	f.EF = descriptor&descriptorDF != descriptorDF
+	f.EF = descriptor&descriptorType != descriptorDF
 	if !f.EF || descriptor&descriptorShape != shapeLinear {
 		return true
 	}

@@ -85,6 +85,13 @@ func SelectEF(id uint16) Command {
 	return Command{INS: SelectFile, P1: selectByFileID, P2: selectReturnsFCP, Data: []byte{byte(id >> 8), byte(id)}}
 }
 
+// What READ BINARY reaches with the fifteen bits of its offset, and the longest
+// record (TS 102 221 §11.1.3, §8.2.2.2).
+const (
+	maxBinary = 1 << 15
+	maxRecord = 255
+)
+
 // ReadFile selects a transparent file of the current DF and reads all of it.
 // A card that has no such file is an ErrNoFile.
 func ReadFile(card Card, id uint16) ([]byte, error) {
@@ -101,6 +108,9 @@ func ReadFile(card Card, id uint16) ([]byte, error) {
 	fcp, err := ParseFCP(r.Data)
 	if err != nil {
 		return nil, err
+	}
+	if fcp.Size > maxBinary {
+		return nil, fmt.Errorf("simcard: %04X has %d octets, READ BINARY reaches %d", id, fcp.Size, maxBinary)
 	}
 	var content []byte
 	for len(content) < fcp.Size {
@@ -133,6 +143,9 @@ func ReadRecords(card Card, id uint16) (records [][]byte, err error) {
 	fcp, err := ParseFCP(r.Data)
 	if err != nil {
 		return nil, err
+	}
+	if fcp.Records > 0 && (fcp.RecordSize < 1 || fcp.RecordSize > maxRecord) {
+		return nil, fmt.Errorf("simcard: records of %d octets in %04X", fcp.RecordSize, id)
 	}
 	for n := 1; n <= fcp.Records; n++ {
 		r, err := Do(card, Command{INS: ReadRecord, P1: byte(n), P2: 0x04, Le: fcp.RecordSize})

@@ -1246,9 +1246,20 @@ func TestRelativeTime(t *testing.T) {
 		if got := RelativeTime(d); got != want {
 			t.Errorf("%s: %s, want %s", d, got, want)
 		}
+		if back, ok := ParseRelativeTime(want); !ok || RelativeTime(back) != want || d >= time.Second && back != d.Truncate(time.Second) {
+			t.Errorf("%s is read as %s", want, back)
+		}
 		body, err := (&ShortMessage{Validity: RelativeTime(d)}).Append(nil)
 		if m, err2 := ParseShortMessage(body); err != nil || err2 != nil || m.Validity != want {
 			t.Errorf("%s: %v %v", d, err, err2)
+		}
+	}
+}
+
+func TestOtherTimesAreNotRelative(t *testing.T) {
+	for _, s := range []string{"", "000000000200000", "0000000002000000R", "000000000200000+", "260101000000000R", "000100000000000R", "00000000020x000R", "000000000200100R"} {
+		if d, ok := ParseRelativeTime(s); ok {
+			t.Errorf("%q is read as %s", s, d)
 		}
 	}
 }

@@ -183,3 +183,19 @@ func RelativeTime(d time.Duration) string {
 	s := int64(min(max(d, time.Second), longest) / time.Second)
 	return fmt.Sprintf("0000%02d%02d%02d%02d000R", s/86400, s/3600%24, s/60%60, s%60)
 }
+
+// ParseRelativeTime reads what RelativeTime writes, with its own limits: a time
+// with months or years, or an absolute one, is not read.
+func ParseRelativeTime(s string) (d time.Duration, ok bool) {
+	if len(s) != 16 || s[:4] != "0000" || s[12:] != "000R" {
+		return 0, false
+	}
+	for i, unit := range []time.Duration{24 * time.Hour, time.Hour, time.Minute, time.Second} {
+		tens, ones := s[4+2*i]-'0', s[5+2*i]-'0'
+		if tens > 9 || ones > 9 {
+			return 0, false
+		}
+		d += time.Duration(10*tens+ones) * unit
+	}
+	return d, true
+}

@@ -3,6 +3,7 @@ package sms
 import (
 	"errors"
 	"fmt"
+	"unicode/utf16"
 
 	"golang.org/x/crypto/cryptobyte"
 )
@@ -37,11 +38,11 @@ func DecodeAlpha(octets []byte) (string, error) {
 	s.ReadUint8(&coding)
 	switch coding {
 	case alphaUCS2:
+		if len(s)%2 == 1 && s[len(s)-1] == 0xFF { // the unusable last one of an even field
+			s = s[:len(s)-1]
+		}
 		for len(s) >= 2 && s[len(s)-1] == 0xFF && s[len(s)-2] == 0xFF {
 			s = s[:len(s)-2]
-		}
-		if len(s)%2 == 1 && s[len(s)-1] == 0xFF {
-			s = s[:len(s)-1]
 		}
 		return DecodeText(UCS2, s)
 	case alphaPage:
@@ -60,17 +61,30 @@ func DecodeAlpha(octets []byte) (string, error) {
 	if !s.ReadBytes(&characters, int(n)) {
 		return "", fmt.Errorf("sms: %d characters in an alpha field of %d", n, len(s))
 	}
-	text := ""
-	for _, c := range characters {
-		if c >= 0x80 {
-			text += string(rune(base) + rune(c&0x7F))
+	return decodePaged(characters, rune(base))
+}
+
+// decodePaged reads characters that from 80 on count from base, and below are of
+// the default alphabet, in which an escape takes two octets.
+func decodePaged(octets []byte, base rune) (text string, err error) {
+	for len(octets) > 0 {
+		n := 0
+		for n < len(octets) && octets[n] < 0x80 {
+			n++
+		}
+		if n > 0 {
+			run, err := DecodeText(GSM8, octets[:n])
+			if err != nil {
+				return "", err
+			}
+			text, octets = text+run, octets[n:]
 			continue
 		}
-		one, err := DecodeText(GSM8, []byte{c})
-		if err != nil {
-			return "", err
+		r := base + rune(octets[0]&0x7F)
+		if r > 0xFFFF || utf16.IsSurrogate(r) {
+			return "", fmt.Errorf("sms: character %04x in an alpha field", r)
 		}
-		text += one
+		text, octets = text+string(r), octets[1:]
 	}
 	return text, nil
 }

@@ -53,7 +53,8 @@ func Join(parts []Part) (Message, error) {
 // Reassembler keeps the parts of messages, in memory: a card's or a handset's.
 // It is not safe for concurrent use.
 type Reassembler struct {
-	// Expiry is how long the parts of a message are kept.
+	// Expiry is how long the parts of a message are kept after the last one that
+	// was new.
 	Expiry time.Duration
 	// Most is how many messages are kept; a further one drops the oldest.
 	Most int
@@ -62,8 +63,8 @@ type Reassembler struct {
 }
 
 type kept struct {
-	since time.Time
-	parts []Part // by sequence number; those of a nil payload are missing
+	since time.Time // of the last part that was new
+	parts []Part    // by sequence number; those of a nil payload are missing
 	have  int
 }
 
@@ -89,7 +90,7 @@ func (r *Reassembler) Add(originator string, p Part, now time.Time) (Message, bo
 		k.have++
 	}
 	p.Payload = append(make([]byte, 0, len(p.Payload)), p.Payload...) // the caller's buffer is its own
-	*place = p
+	*place, k.since = p, now
 	if k.have < len(k.parts) {
 		return Message{}, false, nil
 	}

@@ -76,7 +76,16 @@ func (c *Command) Append(b []byte) ([]byte, error) {
 		body = appendTLV(body, tagResponseLength, c.MinInput, c.MaxInput)
 	case SelectItem, SetUpMenu:
 		body = appendTLV(body, tagDevices, deviceUICC, deviceTerminal)
-		body = appendTLV(body, tagAlpha, c.Alpha...)
+		if c.Alpha != nil || c.Type == SetUpMenu { // it is optional in SELECT ITEM only
+			body = appendTLV(body, tagAlpha, c.Alpha...)
+		}
+		switch {
+		case len(c.Items) > 0:
+		case c.Type == SelectItem:
+			return nil, errors.New("toolkit: nothing to select from")
+		default: // an empty item takes the menu away
+			body = appendTLV(body, tagItem)
+		}
 		for _, item := range c.Items {
 			body = appendCoded(body, tagItem, item.ID, item.Text)
 		}
@@ -125,10 +134,10 @@ func ParseCommand(octets []byte) (c Command, err error) {
 			return c, errors.New("toolkit: response length is not a minimum and a maximum")
 		}
 	case SelectItem, SetUpMenu:
-		if c.Alpha, err = find(list, tagAlpha); err != nil {
+		if c.Alpha, err = find(list, tagAlpha); err != nil && c.Type == SetUpMenu {
 			return c, err
 		}
-		c.Items, err = items(list)
+		c.Items, err = items(list, c.Type)
 	case SendShortMessage:
 		c.Alpha, _ = lookUp(list, tagAlpha)
 		c.TPDU, err = find(list, tagSMSTPDU)
@@ -138,7 +147,8 @@ func ParseCommand(octets []byte) (c Command, err error) {
 
 // items reads the lines of a menu. One item without identifier and text in
 // place of all takes a menu away (TS 102 223 §6.6.7).
-func items(list []element) (all []Item, err error) {
+func items(list []element, kind Type) (all []Item, err error) {
+	empty := 0
 	for _, e := range list {
 		if e.tag != tagItem&tagBase {
 			continue
@@ -146,6 +156,7 @@ func items(list []element) (all []Item, err error) {
 		var item Item
 		value := e.value
 		if value.Empty() {
+			empty++
 			continue
 		}
 		if !value.ReadUint8(&item.ID) || item.ID == 0 {
@@ -153,6 +164,10 @@ func items(list []element) (all []Item, err error) {
 		}
 		item.Text = value
 		all = append(all, item)
+	}
+	takesAway := kind == SetUpMenu && empty == 1 && len(all) == 0
+	if !takesAway && (empty > 0 || len(all) == 0) {
+		return nil, errors.New("toolkit: no items, or an empty one")
 	}
 	return all, nil
 }

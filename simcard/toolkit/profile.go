@@ -31,5 +31,12 @@ func SigningTerminal() Profile {
 	return p
 }
 
-// Has reports whether the terminal has a facility.
-func (p Profile) Has(f Facility) bool { return int(f.Octet) < len(p) && p[f.Octet]&f.Bit != 0 }
+// Has reports whether the terminal has all of these facilities.
+func (p Profile) Has(all ...Facility) bool {
+	for _, f := range all {
+		if int(f.Octet) >= len(p) || p[f.Octet]&f.Bit == 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -150,10 +150,7 @@ func (g *Gateway) answer(ctx context.Context, id string, message sms.Message) er
 		return nil
 	}
 	if response.Status == ota.StatusCounterLow {
-		// The network brought the challenge twice. What the card does with the first
-		// is not over; if it never had the first, the deadline ends it.
-		g.drop("the challenge came twice")
-		return nil
+		return g.counterLow(ctx, t)
 	}
 	o, reply := g.judge(ctx, t, response)
 	if reply != nil {
@@ -165,6 +162,26 @@ func (g *Gateway) answer(ctx context.Context, id string, message sms.Message) er
 		return nil
 	}
 	return err
+}
+
+// hintCounterLow is the reason of a transaction that expires after its card said
+// that the counter was low.
+const hintCounterLow = "counter low"
+
+var noteCounterLow = redis.NewScript(`
+if redis.call('HGET', KEYS[1], 'state') ~= 'pending' then return 0 end
+return redis.call('HSET', KEYS[1], 'hint', ARGV[1])`)
+
+// counterLow takes it that a card has had the challenge's counter. The network
+// brings messages twice, and then what the card does with the first is not over,
+// so this ends nothing. A card whose counter is ahead of ours says the same: then
+// nothing comes, and the reason is on record when the deadline does.
+func (g *Gateway) counterLow(ctx context.Context, t *Transaction) error {
+	g.drop("counter low")
+	if err := noteCounterLow.Run(ctx, g.redis, []string{keyTransaction(t.ID)}, hintCounterLow).Err(); err != nil {
+		return fmt.Errorf("gateway: a card's status: %w", err)
+	}
+	return nil
 }
 
 // judge decides how a transaction ends by what its card answered. An error

@@ -25,7 +25,7 @@ type outcome struct {
 
 // finalise is the one step in which a transaction ends. A signature is
 // released only if the permission set still allows it, at that very moment;
-// past the deadline everything is "expired".
+// past the deadline everything is "expired", with what was known of why.
 //
 // A withdrawn transaction keeps its telephone until its deadline, since its
 // prompt is on the screen; the card's late answer lets it go.
@@ -33,7 +33,7 @@ var finalise = redis.NewScript(policy.Lua + `
 local tx, telephone, set, deadlines, journal, prompts = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local id, provider, state, reason, cms, entry, retention, channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 
-local found = redis.call('HMGET', tx, 'state', 'deadline', 'accepted', 'progress')
+local found = redis.call('HMGET', tx, 'state', 'deadline', 'accepted', 'progress', 'hint')
 if not found[1] then
   redis.call('ZREM', deadlines, id)
   return {'gone'}
@@ -46,7 +46,7 @@ end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 if now >= tonumber(found[2]) then
-  state, reason, cms = 'expired', '', ''
+  state, reason, cms = 'expired', found[5] or '', ''
 elseif state == 'expired' then
   return {'early'}
 elseif state == 'signed' then

@@ -178,6 +178,13 @@ func TestChallengeThatComesTwiceEndsNothing(t *testing.T) {
 		} else if r, err := p.channel.OpenResponse(again[0][3:]); err != nil || r.Status != ota.StatusCounterLow {
 			t.Errorf("%+v %v", r, err)
 		}
+		// If nothing else comes of it, the reason is on record.
+		tx = w.admit(p, time.Second)
+		w.operator.next()
+		w.operator.mustDeliver(p.number, p.forgeRaw(ota.Response{Counter: tx.Counter, Status: ota.StatusCounterLow})...)
+		if e := w.recorded(tx.ID); e.State != gateway.Expired || e.Reason != "counter low" {
+			t.Errorf("%s, reason %q", e.State, e.Reason)
+		}
 		// Other statuses are of the card's own, and end it.
 		tx = w.admit(p, time.Minute)
 		w.operator.next()

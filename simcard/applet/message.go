@@ -195,8 +195,8 @@ const (
 	CancelledByUser Result = 0x01 // the person refused
 	PINBlocked      Result = 0x02 // no tries left, now or already before
 	Busy            Result = 0x03 // another challenge is on the screen
-	KeyUnknown      Result = 0x04
-	NotUnderstood   Result = 0x05 // the challenge does not parse
+	KeyUnknown      Result = 0x04 // no such key for this operation, or no certificate for it
+	NotUnderstood   Result = 0x05 // the challenge does not parse, or asks for an answer that the card does not give
 	TerminalFailed  Result = 0x06 // the telephone could not show or ask
 )
 

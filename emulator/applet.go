@@ -45,7 +45,7 @@ func (s *SIM) challenge(from sms.Address, counter uint64, data []byte) {
 		s.answerTo(asked, applet.KeyUnknown, nil)
 	case s.pin(c.Operation).Tries <= 0:
 		s.answerTo(asked, applet.PINBlocked, nil)
-	case !t.terminal.Has(toolkit.CanDisplayText, toolkit.CanGetInput):
+	case !t.terminal.Has(toolkit.CanDisplayText, toolkit.CanGetInput, toolkit.CanSendMessage):
 		s.answerTo(asked, applet.TerminalFailed, nil)
 	default:
 		t.asked = asked

@@ -235,6 +235,43 @@ func TestMenuIsForTerminalsThatTakeOne(t *testing.T) {
 	}
 }
 
+// Nobody is asked for a PIN on a terminal that cannot ask for it, or cannot send
+// what comes of it; and nothing is sent by one that cannot.
+func TestChallengesAreForTerminalsThatTakeThem(t *testing.T) {
+	for octet := 1; octet <= 4; octet++ {
+		for bit := 1; bit <= 8; bit++ {
+			facility := fmt.Sprintf("%d.%d", octet, bit)
+			c := newCard(t, nil)
+			x := &terminal{TB: t, card: c}
+			able := toolkit.Profile{0xFF, 0xFF, 0xFF, 0xFF &^ 0x20} // without a menu
+			able[octet-1] &^= 1 << (bit - 1)
+			x.begins(able)
+			tries := c.profile.PIN2.Tries
+			x.bring(c.segments(t, challenge()))
+			switch facility {
+			case "3.1", "3.3": // DISPLAY TEXT, GET INPUT
+				if a := x.answer(c); a.Result != applet.TerminalFailed {
+					t.Errorf("without %s: %s", facility, a.Result)
+				}
+			case "4.2": // SEND SHORT MESSAGE
+				unknown := challenge()
+				unknown.Key = 9
+				x.idle()
+				x.bring(c.segments(t, unknown))
+			default:
+				x.respond(typed(x.confirm(), testPIN2))
+				if a := x.answer(c); a.Result != applet.Signed {
+					t.Errorf("without %s: %s", facility, a.Result)
+				}
+			}
+			x.idle()
+			if c.profile.PIN2.Tries != tries {
+				t.Errorf("without %s: %d tries left", facility, c.profile.PIN2.Tries)
+			}
+		}
+	}
+}
+
 // Who has not said what it can do is asked for nothing, whatever it does.
 func TestNothingIsProactiveBeforeTheProfile(t *testing.T) {
 	c := newCard(t, nil)

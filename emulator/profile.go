@@ -150,7 +150,7 @@ func (p *Profile) check() error {
 		return errors.New("IMSI is not 15 digits")
 	}
 	if p.Counter > ota.MaxCounter {
-		return fmt.Errorf("Counter %d does not fit 40 bits", p.Counter)
+		return fmt.Errorf("the counter %d does not fit 40 bits", p.Counter)
 	}
 	for i := range p.Keys {
 		k := &p.Keys[i]

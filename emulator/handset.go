@@ -90,6 +90,7 @@ func (h *Handset) SwitchOn() error {
 	}
 	h.session.Unlock()
 	if err != nil {
+		h.running.Wait() // for what was delivered meanwhile, which comes to nothing
 		return err
 	}
 	h.proceed(sw)

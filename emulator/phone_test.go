@@ -183,9 +183,18 @@ func TestPromptsWaitUntilTheTelephoneIsUnlocked(t *testing.T) {
 				if err := receive(t, on, "the end of SwitchOn"); err == nil {
 					t.Error("switched on")
 				}
-				h.running.Wait()
 				if texts := who.texts(); len(texts) != 1 || len(sent) > 0 {
 					t.Errorf("a locked telephone shows %q and sends %d messages", texts, len(sent))
+				}
+				// Nothing of it is left over when it is tried again at once.
+				c.Reset()
+				who.replies = []Reply{entry("2580"), reply(toolkit.Done), entry(testPIN2)}
+				if err := h.SwitchOn(); err != nil {
+					t.Fatal(err)
+				}
+				give(t, h, c.segments(t, challenge()))
+				if a := await(t, c, sent); a.Result != applet.Signed {
+					t.Errorf("%s", a.Result)
 				}
 				return
 			}

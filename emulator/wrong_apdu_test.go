@@ -117,7 +117,7 @@ func reference(known ...byte) func(p1, p2 byte) simcard.SW {
 	}
 }
 
-// shortID is what a command by short identifier is answered: of the applet 1, 2
+// shortIDs is what a command by short identifier is answered: of the applet 1, 2
 // and 6 are there.
 func shortIDs(id byte) simcard.SW {
 	if id == 1 || id == 2 || id == 6 {

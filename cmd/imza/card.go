@@ -7,17 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"imza/emulator"
 	"imza/pki"
 	"imza/simcard"
-	"imza/simcard/applet"
 	"imza/simcard/pcsc"
+	"imza/simcard/toolkit"
 )
 
 type cardCommand struct {
@@ -170,28 +170,42 @@ func (s signer) printKeys(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "KEY\tFOR\tKIND\tCERTIFICATE")
 	for _, k := range keys {
-		use := "signing, PIN2"
-		if k.Operation == applet.Authenticate {
-			use = "authentication, PIN1"
-		}
 		what := "none"
 		if k.Certified {
-			cert, err := s.certificate(k.Number)
-			if err != nil {
+			if what, err = s.whose(k.Number); err != nil {
 				return err
 			}
-			holder, err := pki.HolderOf(cert)
-			if what = cert.Subject.String(); err == nil {
-				what = holder.GivenName + " " + holder.Surname
-			}
-			if holder.VOEN != "" {
-				what += " for " + strings.Join(cert.Subject.Organization, " ") + " (" + holder.VOEN + ")"
-			}
-			what += ", until " + cert.NotAfter.UTC().Format(time.DateOnly)
 		}
-		fmt.Fprintf(table, "%d\t%s\t%s\t%s\n", k.Number, use, k.Kind, what)
+		fmt.Fprintf(table, "%d\t%s\t%s\t%s\n", k.Number, useOf(k), k.Kind, what)
 	}
 	return table.Flush()
+}
+
+// whose tells of a key's certificate.
+func (s signer) whose(key byte) (string, error) {
+	cert, err := s.certificate(key)
+	if err != nil {
+		return "", err
+	}
+	if cert == nil {
+		return "none, though the card says that it has one", nil
+	}
+	holder, err := pki.HolderOf(cert)
+	what := cert.Subject.String()
+	if err == nil {
+		what = holder.GivenName + " " + holder.Surname
+	}
+	if holder.VOEN != "" {
+		what += " for " + strings.Join(cert.Subject.Organization, " ") + " (" + holder.VOEN + ")"
+	}
+	// Whoever made the certificate wrote these names; a terminal is not to obey them.
+	what = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, what)
+	return what + ", until " + cert.NotAfter.UTC().Format(time.DateOnly), nil
 }
 
 type cardAPDUCommand struct {
@@ -200,9 +214,21 @@ type cardAPDUCommand struct {
 	APDUs  []string `arg:"" name:"hex" optional:"" help:"Command APDUs. Without any they are read from stdin, one a line; what follows a # is a comment."`
 }
 
-// Run sends.
-func (c *cardAPDUCommand) Run(s streams) (err error) {
-	script, err := c.script(os.Stdin)
+// Run sends. To interrupt it need not wait for more input, or for a card that
+// hangs; that the process ends resets the card.
+func (c *cardAPDUCommand) Run(ctx context.Context, s streams) error {
+	done, stdin := make(chan error, 1), os.Stdin
+	go func() { done <- c.send(stdin, s) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return errors.New("interrupted")
+	}
+}
+
+func (c *cardAPDUCommand) send(stdin io.Reader, s streams) (err error) {
+	script, err := c.script(stdin)
 	if err != nil {
 		return err
 	}
@@ -213,7 +239,7 @@ func (c *cardAPDUCommand) Run(s streams) (err error) {
 	defer func() { err = errors.Join(err, card.close()) }()
 	for _, command := range script {
 		fmt.Fprintln(s.out, ">", masked(command))
-		for {
+		for followed := 0; ; followed++ {
 			answer, err := card.Transmit(command)
 			if err != nil {
 				return err
@@ -227,12 +253,18 @@ func (c *cardAPDUCommand) Run(s streams) (err error) {
 			if !more || !c.Follow {
 				break
 			}
+			if followed == mostFollowed {
+				return fmt.Errorf("the card has not come to an end after %d commands", followed)
+			}
 			command = next
 			fmt.Fprintln(s.out, ">", masked(command))
 		}
 	}
 	return nil
 }
+
+// mostFollowed is how many commands may follow from one: the answers of 64 KiB.
+const mostFollowed = 256
 
 func (c *cardAPDUCommand) script(stdin io.Reader) (all [][]byte, err error) {
 	lines := c.APDUs
@@ -276,6 +308,10 @@ func masked(apdu []byte) string {
 		switch apdu[1] {
 		case simcard.Verify, simcard.ChangePIN, simcard.DisablePIN, simcard.EnablePIN, simcard.UnblockPIN:
 			return text[:10] + strings.Repeat("*", len(text)-10)
+		case simcard.TerminalResponse: // what was typed at GET INPUT
+			if r, err := toolkit.ParseResponse(apdu[5:]); err != nil || r.Text != nil {
+				return text[:10] + strings.Repeat("*", len(text)-10)
+			}
 		}
 	}
 	return text
@@ -288,6 +324,9 @@ type cardServeCommand struct {
 
 // Run serves the card until it is told to stop.
 func (c *cardServeCommand) Run(ctx context.Context, s streams) error {
+	if c.ReaderPort < 1 || c.ReaderPort > 65535 {
+		return errors.New("--reader-port is not 1 to 65535")
+	}
 	memory, err := emulator.OpenMemory(c.Profile)
 	if err != nil {
 		return err
@@ -298,125 +337,32 @@ func (c *cardServeCommand) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	addr := fmt.Sprintf("127.0.0.1:%d", c.ReaderPort)
+	told := ""
 	for once := false; ; {
+		// A second card in a reader is told nothing at all.
+		silent := time.AfterFunc(2*time.Second, func() {
+			fmt.Fprintf(s.err, "imza: the virtual reader on port %d is silent: another card may be in it\n", c.ReaderPort)
+		})
 		err := emulator.Plug(ctx, addr, card, func() {
-			once = true
+			silent.Stop()
+			once, told = true, ""
 			fmt.Fprintf(s.out, "Card %s is in the virtual reader on port %d. Ctrl-C takes it out.\n", memory.Profile.ICCID, c.ReaderPort)
 		})
+		silent.Stop()
 		if ctx.Err() != nil {
 			return nil
 		}
 		if !once { // it never was there
 			return fmt.Errorf("%w; does pcscd run, with vsmartcard-vpcd?", err)
 		}
-		fmt.Fprintln(s.err, "imza:", err)
+		if err.Error() != told {
+			told = err.Error() // once, not at each try
+			fmt.Fprintln(s.err, "imza:", err)
+		}
 		select { // pcscd may come again
 		case <-time.After(time.Second):
 		case <-ctx.Done():
 			return nil
 		}
-	}
-}
-
-type cardHandsetCommand struct {
-	cardFlags
-	SMSC     string `name:"smsc" required:"" env:"IMZA_SMPP_ADDR" placeholder:"ADDR" help:"The emulated message centre, as imza up prints it."`
-	Password string `required:"" env:"IMZA_SMPP_PASSWORD" placeholder:"WORD" help:"Its password."`
-	MSISDN   string `name:"msisdn" required:"" placeholder:"NUMBER" help:"The telephone's number."`
-	PIN      string `name:"pin" env:"IMZA_PIN" placeholder:"DIGITS" help:"What is typed at every PIN prompt; without it somebody types it in the terminal."`
-	Log      string `default:"warn" enum:"debug,info,warn,error" help:"What is logged to stderr: debug, info, warn or error."`
-}
-
-// Run is a telephone until it is told to stop.
-func (c *cardHandsetCommand) Run(ctx context.Context, s streams) error {
-	number, err := simcard.ParseMSISDN(c.MSISDN)
-	if err != nil {
-		return fmt.Errorf("--msisdn: %w", err)
-	}
-	log, err := newLog(s.err, c.Log)
-	if err != nil {
-		return err
-	}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	handset := &emulator.Handset{Log: log}
-	if c.PIN != "" {
-		handset.Person = &typist{Actor: emulator.Actor{PIN1: c.PIN, PIN2: c.PIN, Behaviour: emulator.Signs}, out: s.out}
-	} else {
-		keys := openTerminal(os.Stdin, s.out, handset, stop)
-		defer keys.close()
-		handset.Person = keys
-	}
-	card, err := c.insert(ctx, handset, log)
-	if err != nil {
-		return err
-	}
-	defer card()
-	for once := false; ; {
-		err := emulator.Attach(ctx, c.SMSC, c.Password, number, handset, func() {
-			once = true
-			fmt.Fprintf(s.out, "The telephone %s is on. Ctrl-C switches it off.\r\n", number)
-		}, log)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if !once {
-			return err
-		}
-		fmt.Fprintf(s.err, "imza: %v; trying again\r\n", err)
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
-			return nil
-		}
-	}
-}
-
-// insert puts the card into the handset and switches it on; the returned
-// function does the contrary.
-func (c *cardHandsetCommand) insert(ctx context.Context, handset *emulator.Handset, log *slog.Logger) (remove func(), err error) {
-	if c.Profile != "" {
-		card, err := c.open(true)
-		if err != nil {
-			return nil, err
-		}
-		handset.Insert(card)
-		remove = func() { handset.SwitchOff(); _ = card.close() }
-		if err := handset.SwitchOn(); err != nil {
-			remove()
-			return nil, err
-		}
-		return remove, nil
-	}
-	name := c.Reader
-	if name == "" {
-		if name, err = onlyReader(); err != nil {
-			return nil, err
-		}
-	}
-	first := make(chan error, 1) // what came of the first try
-	at := &slot{reader: name, handset: handset, log: log, inserted: func(in bool) {
-		if in {
-			report(first, nil)
-		}
-	}, failed: func(err error) { report(first, err) }}
-	stop := runAside(at.run)
-	select {
-	case err = <-first:
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	if err != nil {
-		_ = stop()
-		return nil, err
-	}
-	return func() { _ = stop() }, nil
-}
-
-// report tells what came of something to who waits for the first such word.
-func report(first chan<- error, err error) {
-	select {
-	case first <- err:
-	default:
 	}
 }

@@ -19,9 +19,10 @@ import (
 )
 
 // spawn runs "imza up" as a process of its own and waits until it is up.
-func spawn(t *testing.T, dir, redis string) (*program, *exec.Cmd) {
+func spawn(t *testing.T, dir, redis string, flags ...string) (*program, *exec.Cmd) {
 	t.Helper()
-	command := exec.Command("imza", "up", "--data", dir, "--redis", redis, "--http", "127.0.0.1:0", "--smpp", "127.0.0.1:0", "--think", "40ms")
+	flags = append([]string{"up", "--data", dir, "--redis", redis, "--http", "127.0.0.1:0", "--smpp", "127.0.0.1:0", "--think", "40ms"}, flags...)
+	command := exec.Command("imza", flags...)
 	command.Stderr = t.Output()
 	out, err := command.StdoutPipe()
 	if err != nil {
@@ -61,16 +62,17 @@ func spawn(t *testing.T, dir, redis string) (*program, *exec.Cmd) {
 
 // S4: the process is killed at any point of a signature's way. Whatever was
 // accepted reaches one final state by its deadline, keeps it, and is on record.
-func TestKilledAtAnyPoint(t *testing.T) {
+func TestKilledAtAnyPoint(t *testing.T) { testKilled(t, 8, t.TempDir()) }
+
+func testKilled(t *testing.T, rounds int, dir string, flags ...string) {
 	redis := "redis://" + redistest.Start(t).Addr
-	dir := t.TempDir()
 	random := rand.New(rand.NewPCG(3, 5))
 	const timeout = 3 // seconds
 	ends := map[string]int{}
 	accepted := map[string]time.Time{}
 	final := map[string]string{}
-	for round := range 8 {
-		p, process := spawn(t, dir, redis)
+	for round := range rounds {
+		p, process := spawn(t, dir, redis, flags...)
 		c := provider{t, p}
 		for id := range accepted {
 			answer := c.await(id, "")
@@ -87,13 +89,13 @@ func TestKilledAtAnyPoint(t *testing.T) {
 		}
 		// 40 ms of thinking twice and once more for the signature: the kill falls
 		// before, between and after the prompts.
-		time.Sleep(time.Duration(round*20+random.IntN(20)) * time.Millisecond)
+		time.Sleep(time.Duration(round*160/rounds+random.IntN(160/rounds)) * time.Millisecond)
 		if err := process.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
 		_ = process.Wait()
 	}
-	p, _ := spawn(t, dir, redis)
+	p, _ := spawn(t, dir, redis, flags...)
 	c := provider{t, p}
 	for id := range accepted {
 		final[id] = c.await(id, "")["status"].(string)

@@ -17,11 +17,8 @@ import (
 	"imza/emulator/screen"
 	"imza/gateway"
 	"imza/gateway/registry"
-	"imza/pki"
 	"imza/policy"
 	"imza/simcard"
-	"imza/simcard/applet"
-	"imza/simcard/ota"
 )
 
 // The demo's organisations, provider and administrator.
@@ -96,6 +93,7 @@ type demo struct {
 	providerKey, adminKey string
 	shelf                 emulator.Shelf
 	screens               []*screen.Screen
+	slots                 []*slot
 	extra                 []demoSubscriber // cards in readers that are nobody's of the above
 }
 
@@ -114,7 +112,7 @@ func (d *demo) open(ctx context.Context, p *program, smsc *emulator.SMSC) error 
 		return err
 	}
 	d.shelf = emulator.Shelf{Dir: filepath.Join(p.config.Data, "cards")}
-	readers, err := d.readers(p)
+	inReaders, err := d.places(p)
 	if err != nil {
 		return err
 	}
@@ -129,100 +127,36 @@ func (d *demo) open(ctx context.Context, p *program, smsc *emulator.SMSC) error 
 		if err != nil {
 			return err
 		}
-		if err := d.connect(p, smsc, n, s, iccid, readers[iccid]); err != nil {
+		reader, err := inReaders.take(iccid)
+		if err != nil {
+			return err
+		}
+		if err := d.connect(p, smsc, n, s, iccid, reader); err != nil {
 			return fmt.Errorf("demo subscriber %d: %w", n, err)
 		}
-		delete(readers, iccid)
 	}
-	return d.openStrangers(ctx, p, smsc, enrolled, readers)
+	if err := d.openStrangers(ctx, p, smsc, enrolled, inReaders); err != nil {
+		return err
+	}
+	if len(d.slots) > 0 {
+		p.onClose(runAside(func(ctx context.Context) { watch(ctx, d.slots...) }))
+		d.awaitCards(ctx)
+	}
+	return nil
 }
 
-// issueCard makes a subscriber's card and enrols it. The card's file is there
-// before the record knows the subscriber, so a start that is cut off in between
-// begins this one anew.
-func (d *demo) issueCard(ctx context.Context, p *program, n int, s demoSubscriber) error {
-	iccid, err := demoICCID(n)
-	if err != nil {
-		return err
-	}
-	profile, err := newProfile(p.masterKey, iccid, "1234", demoPIN2, "12345678")
-	if err != nil {
-		return err
-	}
-	profile.Fault, profile.FullOnly = s.fault, s.old
-	if err := d.shelf.Put(profile); err != nil {
-		return err
-	}
-	memory, err := emulator.OpenMemory(d.shelf.Path(iccid))
-	if err != nil {
-		return err
-	}
-	defer memory.Close()
-	card, err := memory.Card()
-	if err != nil {
-		return err
-	}
-	return d.enrol(ctx, p, n, s, card)
-}
-
-// newProfile makes the profile of a new card of ours: its OTA keys and its ADM
-// code are the master key's.
-func newProfile(masterKey []byte, iccid simcard.ICCID, pin1, pin2, puk string) (*emulator.Profile, error) {
-	keys, err := ota.DeriveKeys(masterKey, string(iccid))
-	if err != nil {
-		return nil, err
-	}
-	adm, err := ota.DeriveADM(masterKey, string(iccid))
-	if err != nil {
-		return nil, err
-	}
-	profile := emulator.NewProfile(iccid, keys, pin1, pin2, puk)
-	profile.ADM = emulator.NewPUK(adm)
-	return profile, nil
-}
-
-// enrol has a card make the keys that a subscriber needs, certifies them, and
-// records all. It asks the card by APDU, so the card may be anywhere.
-func (d *demo) enrol(ctx context.Context, p *program, n int, s demoSubscriber, at simcard.Card) error {
-	card := signer{at}
-	iccid, err := card.iccid()
-	if err != nil {
-		return err
-	}
-	about, err := card.open()
-	if err != nil {
-		return err
-	}
-	adm, err := ota.DeriveADM(p.masterKey, string(iccid))
-	if err != nil {
-		return err
-	}
-	if err := card.admit(adm); err != nil {
-		return fmt.Errorf("card %s was not made for this master key: %w", iccid, err)
-	}
-	var certificates []gateway.Certificate
-	for i, w := range s.wanted() {
-		key := applet.KeyRecord{Number: byte(i + 1), Operation: applet.Sign, Kind: applet.P256}
-		if s.rsa {
-			key.Kind = applet.RSA2048
+// awaitCards waits until it is known of each card in a reader whether its
+// telephone is on. One that has to be unlocked first, on its page, is off when
+// the program is up.
+func (d *demo) awaitCards(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	for _, s := range d.slots {
+		select {
+		case <-s.first:
+		case <-ctx.Done():
 		}
-		request, err := card.makeKey(key)
-		if err != nil {
-			return err
-		}
-		holder := pki.Holder{FIN: string(demoFIN(n)), GivenName: s.givenName, Surname: s.surname,
-			VOEN: string(w.voen), Organisation: demoOrganisations[w.voen]}
-		cert, err := p.authority.IssueFor(request, string(iccid), holder, pki.Signing, now())
-		if err != nil {
-			return err
-		}
-		if err := card.putCertificate(key.Number, cert.Raw); err != nil {
-			return err
-		}
-		certificates = append(certificates, gateway.Certificate{Serial: registry.Serial(cert.SerialNumber), Type: w.kind, VOEN: w.voen, Key: key.Number, X509: cert})
 	}
-	return p.registry.Enrol(ctx, registry.Person{MSISDN: demoMSISDN(n), ICCID: iccid, FIN: demoFIN(n),
-		GivenName: s.givenName, Surname: s.surname, UserID: demoUserID(n), ShortAnswers: about.Short}, certificates)
 }
 
 // connect puts a subscriber's card into a handset, and that on the network. A
@@ -244,7 +178,8 @@ func (d *demo) connect(p *program, smsc *emulator.SMSC, n int, s demoSubscriber,
 		smsc.Add(line)
 		slot := &slot{reader: reader, handset: handset, iccid: iccid, log: p.log,
 			inserted: func(in bool) { smsc.SetOff(line.MSISDN, !in || s.off) }}
-		p.onClose(runAside(slot.run))
+		d.slots = append(d.slots, slot)
+		p.onClose(slot.begin())
 		return nil
 	}
 	memory, err := emulator.OpenMemory(d.shelf.Path(iccid))
@@ -254,7 +189,7 @@ func (d *demo) connect(p *program, smsc *emulator.SMSC, n int, s demoSubscriber,
 	case errors.Is(err, emulator.ErrInUse):
 		return fmt.Errorf("its card is in another program: name its reader with --pcsc, or take it out there: %w", err)
 	case err != nil:
-		return err
+		return fmt.Errorf("its card cannot be read (if an older imza made it, remove %s to begin anew): %w", p.config.Data, err)
 	}
 	p.onClose(memory.Close)
 	card, err := memory.Card()
@@ -263,7 +198,13 @@ func (d *demo) connect(p *program, smsc *emulator.SMSC, n int, s demoSubscriber,
 	}
 	handset.Insert(card)
 	smsc.Add(line)
-	return handset.SwitchOn()
+	err = handset.SwitchOn()
+	if errors.Is(err, emulator.ErrLocked) { // somebody enabled it; the others are not to go without
+		p.log.Warn("a telephone stays off", "number", line.MSISDN, "err", err)
+		smsc.SetOff(line.MSISDN, true)
+		return nil
+	}
+	return err
 }
 
 // person is who holds a subscriber's handset: whoever looks at its page in a
@@ -325,6 +266,7 @@ func (p *program) writeEnvironment() error {
 		{"IMZA_ADMIN_KEY", p.demo.adminKey},
 		{"IMZA_SMPP_ADDR", p.SMPPAddr},
 		{"IMZA_SMPP_PASSWORD", p.password},
+		{"IMZA_HANDSET_PASSWORD", p.handsetPassword},
 		{"IMZA_DEMO_PROVIDER", string(demoProvider)},
 		{"IMZA_DEMO_MSISDN", string(demoMSISDN(1))},
 		{"IMZA_DEMO_USER_ID", demoUserID(1)},

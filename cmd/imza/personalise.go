@@ -27,7 +27,7 @@ type cardPersonaliseCommand struct {
 	PUK       string    `name:"puk" placeholder:"DIGITS" help:"4 to 8 digits; at random eight."`
 	AskPIN    bool      `name:"ask-pin" help:"The telephone asks for a PIN of its own when it is switched on."`
 	FullOnly  bool      `help:"An old card, which gives no short answers."`
-	Letter    string    `placeholder:"FILE" help:"Where the PIN letter is written. Default: stdout."`
+	Letter    string    `placeholder:"FILE" help:"Where the PIN letter is written; one that is there is not written over. Default: stdout."`
 	Requests  string    `placeholder:"DIR" help:"Where the card's certificate requests (PKCS#10, DER) are written."`
 }
 
@@ -69,18 +69,22 @@ func (c *cardPersonaliseCommand) Run(s streams) (err error) {
 	}
 	memory, err := emulator.CreateMemory(c.Out, profile)
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%s is there: a card is not written over", c.Out)
+		return fmt.Errorf("--out: %s is there: a card is not written over", c.Out)
 	}
 	if err != nil {
-		return err
+		return fmt.Errorf("--out: %w", err)
 	}
+	made := []string{c.Out, c.Out + ".lock"}
 	defer func() {
 		if err = errors.Join(err, memory.Close()); err != nil {
-			_ = os.Remove(c.Out) // half a card is none
-			_ = os.Remove(c.Out + ".lock")
+			for _, path := range made { // half a card is none
+				_ = os.Remove(path)
+			}
 		}
 	}()
-	if err := c.makeKeys(memory); err != nil {
+	requests, err := c.makeKeys(memory)
+	made = append(made, requests...)
+	if err != nil {
 		return err
 	}
 	return c.print(s.out, profile)
@@ -90,7 +94,7 @@ func (c *cardPersonaliseCommand) Run(s streams) (err error) {
 func (c *cardPersonaliseCommand) profile() (*emulator.Profile, error) {
 	master, err := readMasterKey(c.MasterKey)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("--master-key: %w", err)
 	}
 	iccid, err := simcard.ParseICCID(c.ICCID)
 	if c.ICCID == "" {
@@ -123,33 +127,34 @@ func (c *cardPersonaliseCommand) profile() (*emulator.Profile, error) {
 }
 
 // makeKeys has the card make its key pairs, by the commands that any card of the
-// kind takes.
-func (c *cardPersonaliseCommand) makeKeys(memory *emulator.Memory) error {
+// kind takes, and returns which files of requests it has written.
+func (c *cardPersonaliseCommand) makeKeys(memory *emulator.Memory) (written []string, err error) {
 	sim, err := memory.Card()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	card := signer{sim}
 	if _, err := card.open(); err != nil {
-		return err
+		return nil, err
 	}
 	if err := card.admit(memory.Profile.ADM.Digits); err != nil {
-		return err
+		return nil, err
 	}
 	for i, spec := range c.Key {
 		request, err := card.makeKey(applet.KeyRecord{Number: byte(i + 1), Operation: spec.use, Kind: spec.kind})
 		if err != nil {
-			return err
+			return written, fmt.Errorf("--key, number %d: %w", i+1, err)
 		}
 		if c.Requests == "" {
 			continue
 		}
-		name := fmt.Sprintf("%s-%d.p10", memory.Profile.ICCID, i+1)
-		if err := os.WriteFile(filepath.Join(c.Requests, name), request, 0o644); err != nil {
-			return err
+		path := filepath.Join(c.Requests, fmt.Sprintf("%s-%d.p10", memory.Profile.ICCID, i+1))
+		if err := os.WriteFile(path, request, 0o644); err != nil {
+			return written, fmt.Errorf("--requests: %w", err)
 		}
+		written = append(written, path)
 	}
-	return nil
+	return written, nil
 }
 
 // print writes the PIN letter, the one place where PINs are to be read.
@@ -159,19 +164,33 @@ func (c *cardPersonaliseCommand) print(out io.Writer, p *emulator.Profile) error
 	fmt.Fprintf(&b, "  PIN1  %-10s to authenticate\n", p.PIN1.Digits)
 	fmt.Fprintf(&b, "  PIN2  %-10s to sign\n", p.PIN2.Digits)
 	fmt.Fprintf(&b, "  PUK   %-10s to unblock and change either\n", p.PUK.Digits)
+	asks := "does not ask for"
 	if p.Telephone.Asks {
-		fmt.Fprintf(&b, "\n  The telephone's own PIN is %s, its PUK %s.\n", p.Telephone.PIN.Digits, p.Telephone.PUK.Digits)
+		asks = "asks for"
 	}
+	fmt.Fprintf(&b, "\nThe telephone %s a PIN of its own when it is switched on:\n\n  PIN   %-10s PUK   %s\n  PIN2  %-10s PUK2  %s\n", asks,
+		p.Telephone.PIN.Digits, p.Telephone.PUK.Digits, p.Telephone.PIN2.Digits, p.Telephone.PUK2.Digits)
 	fmt.Fprintf(&b, "\nKeep this letter apart from the card. After three wrong PINs only the PUK\nhelps; after ten wrong PUKs nothing does.\n")
 	if c.Letter != "" {
-		if err := writeSecret(c.Letter, []byte(b.String())); err != nil {
-			return err
+		if err := writeLetter(c.Letter, b.String()); err != nil {
+			return fmt.Errorf("--letter: %w", err)
 		}
 		_, err := fmt.Fprintf(out, "Card %s is in %s, its PIN letter in %s.\n", p.ICCID, c.Out, c.Letter)
 		return err
 	}
 	_, err := io.WriteString(out, b.String())
 	return err
+}
+
+// writeLetter writes a file that only its owner reads. One that is there is not
+// written over: it may be the letter of another card, or the card.
+func writeLetter(path, text string) error {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString(text)
+	return errors.Join(err, file.Sync(), file.Close())
 }
 
 // readMasterKey reads a master key in hex.

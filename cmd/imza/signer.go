@@ -88,6 +88,14 @@ func (s signer) keys() (all []applet.KeyRecord, err error) {
 	return all, nil
 }
 
+// useOf is what a key is for, for people.
+func useOf(k applet.KeyRecord) string {
+	if k.Operation == applet.Authenticate {
+		return "authentication, PIN1"
+	}
+	return "signing, PIN2"
+}
+
 // certificate reads a key's certificate, nil if it has none.
 func (s signer) certificate(key byte) (*x509.Certificate, error) {
 	der, err := simcard.ReadFile(s.Card, simcard.EFCert+uint16(key))
@@ -97,9 +105,52 @@ func (s signer) certificate(key byte) (*x509.Certificate, error) {
 	return x509.ParseCertificate(der)
 }
 
+// certifiedBy reports whether a key of the card has a certificate of an
+// authority. A card without the applet has none.
+func (s signer) certifiedBy(authority *x509.Certificate) (bool, error) {
+	_, err := s.open()
+	if errors.Is(err, errNoApplet) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	keys, err := s.keys()
+	if err != nil {
+		return false, err
+	}
+	for _, k := range keys {
+		if !k.Certified {
+			continue
+		}
+		cert, err := s.certificate(k.Number)
+		if err != nil {
+			return false, err
+		}
+		if cert != nil && cert.CheckSignatureFrom(authority) == nil {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // admit gives the issuer's key, which making keys and putting certificates wants.
 func (s signer) admit(adm string) error {
 	return s.do("VERIFY ADM", simcard.Command{INS: simcard.Verify, P2: simcard.ADM, Data: simcard.PadPIN(adm)})
+}
+
+// signingKey is the card's first key for signing, and of a card without one the
+// one to be made.
+func (s signer) signingKey() (applet.KeyRecord, error) {
+	keys, err := s.keys()
+	k := applet.KeyRecord{Number: 1, Operation: applet.Sign, Kind: applet.P256}
+	for _, other := range keys {
+		if other.Operation == applet.Sign {
+			return other, err
+		}
+		k.Number = max(k.Number, other.Number+1)
+	}
+	return k, err
 }
 
 // makeKey has the card make a key pair, unless it has that very key, and returns
@@ -113,7 +164,7 @@ func (s signer) makeKey(k applet.KeyRecord) ([]byte, error) {
 	for _, other := range keys {
 		if other.Number == k.Number {
 			if other.Kind != k.Kind || other.Operation != k.Operation {
-				return nil, fmt.Errorf("key %d of the card is %s for another use", k.Number, other.Kind)
+				return nil, fmt.Errorf("key %d of the card is %s (%s), and not %s (%s)", k.Number, other.Kind, useOf(other), k.Kind, useOf(k))
 			}
 			there = true
 		}

@@ -1,12 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -27,14 +27,19 @@ type terminal struct {
 	fd    int
 	state *term.State // before; nil if it is no terminal, such as a pipe
 
-	mu    sync.Mutex
-	focus chan byte // keys of the prompt on the screen; nil: there is none
+	turn sync.Mutex // one thing is on the screen at a time
+
+	mu      sync.Mutex
+	focus   chan byte // keys of what is on the screen; nil: nothing is
+	prompts int       // of the card, on the screen and waiting for their turn
+	leave   func()    // ends the menu; nil: it is not open
 }
 
 // openTerminal begins to take keys.
 func openTerminal(in *os.File, out io.Writer, handset *emulator.Handset, stop func()) *terminal {
-	t := &terminal{out: out, handset: handset, stop: stop, fd: int(in.Fd())}
+	t := &terminal{handset: handset, stop: stop, fd: int(in.Fd())}
 	t.state, _ = term.MakeRaw(t.fd)
+	t.out = t.writer(out)
 	go t.run(in)
 	return t
 }
@@ -44,6 +49,24 @@ func (t *terminal) close() {
 	if t.state != nil {
 		_ = term.Restore(t.fd, t.state)
 	}
+}
+
+// writer is w for text with plain line ends, which a raw terminal would not
+// bring back to the margin.
+func (t *terminal) writer(w io.Writer) io.Writer {
+	if t.state == nil {
+		return w
+	}
+	return returning{w}
+}
+
+type returning struct{ io.Writer }
+
+func (r returning) Write(b []byte) (int, error) {
+	if _, err := r.Writer.Write(bytes.ReplaceAll(b, []byte("\n"), []byte("\r\n"))); err != nil {
+		return 0, err
+	}
+	return len(b), nil
 }
 
 // Keys, as a raw terminal and as a pipe give them.
@@ -60,36 +83,63 @@ const (
 // run hands each key to the prompt on the screen. While there is none, M opens
 // the card's menu.
 func (t *terminal) run(in io.Reader) {
-	var key [1]byte
+	var keys [64]byte
 	for {
-		n, err := in.Read(key[:])
+		n, err := in.Read(keys[:])
 		if err != nil {
 			return // no more keys; the telephone goes on
 		}
-		if n == 0 {
-			continue
-		}
-		t.mu.Lock()
-		focus := t.focus
-		t.mu.Unlock()
-		switch {
-		case key[0] == keyInterrupt || key[0] == keyEnd:
-			t.stop()
-			return
-		case focus != nil:
-			select {
-			case focus <- key[0]:
-			default: // nobody types that much at once
+		for pressed := keys[:n]; len(pressed) > 0; {
+			if pressed = skipFunctionKey(pressed); len(pressed) == 0 {
+				break
 			}
-		case key[0] == 'm' || key[0] == 'M':
-			go t.openMenu()
+			if pressed[0] == keyInterrupt || pressed[0] == keyEnd {
+				t.stop()
+				return
+			}
+			t.press(pressed[0])
+			pressed = pressed[1:]
 		}
 	}
 }
 
-func (t *terminal) say(format string, args ...any) {
-	fmt.Fprint(t.out, strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "\r\n"))
+// skipFunctionKey passes over an arrow or another key that is no character:
+// it begins as Escape does and is not Escape. It comes whole in one read, as CSI
+// with parameters, intermediate octets and a final one (ECMA-48 §5.4), or as SS3
+// and one octet.
+func skipFunctionKey(keys []byte) []byte {
+	if len(keys) < 3 || keys[0] != keyEscape {
+		return keys
+	}
+	switch keys[1] {
+	case 'O':
+		return skipFunctionKey(keys[3:])
+	case '[':
+		for i, octet := range keys[2:] {
+			if octet >= 0x40 {
+				return skipFunctionKey(keys[2+i+1:])
+			}
+		}
+		return nil
+	}
+	return keys
 }
+
+func (t *terminal) press(key byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.focus != nil:
+		select {
+		case t.focus <- key:
+		default: // nobody types that much at once
+		}
+	case key == 'm' || key == 'M':
+		go t.openMenu()
+	}
+}
+
+func (t *terminal) say(format string, args ...any) { fmt.Fprintf(t.out, format, args...) }
 
 // Note implements emulator.Person.
 func (t *terminal) Note(text string) { t.say("  %s\n", text) }
@@ -97,8 +147,25 @@ func (t *terminal) Note(text string) { t.say("  %s\n", text) }
 // unattended is how long a prompt waits for somebody.
 const unattended = 3 * time.Minute
 
-// Prompt implements emulator.Person.
+// Prompt implements emulator.Person. The menu gives way to it.
 func (t *terminal) Prompt(ctx context.Context, p emulator.Prompt) emulator.Reply {
+	t.mu.Lock()
+	if t.prompts++; t.leave != nil {
+		t.leave()
+	}
+	t.mu.Unlock()
+	defer func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.prompts--
+	}()
+	t.turn.Lock()
+	defer t.turn.Unlock()
+	return t.show(ctx, p)
+}
+
+// show has something on the screen, whose turn it is.
+func (t *terminal) show(ctx context.Context, p emulator.Prompt) emulator.Reply {
 	ctx, cancel := context.WithTimeout(ctx, unattended)
 	defer cancel()
 	keys := make(chan byte, 64)
@@ -141,7 +208,11 @@ func next(ctx context.Context, keys <-chan byte) (byte, bool) {
 
 // ask takes what is typed, up to Enter.
 func (t *terminal) ask(ctx context.Context, keys <-chan byte, p *emulator.Prompt) emulator.Reply {
-	t.say("  %d to %d characters, [Enter] OK  [Esc] cancel: ", p.Min, p.Max)
+	of := "characters"
+	if p.Digits {
+		of = "digits"
+	}
+	t.say("  %d to %d %s, [Enter] OK  [Esc] cancel: ", p.Min, p.Max, of)
 	defer t.say("\n")
 	var typed []byte
 	for {
@@ -196,7 +267,7 @@ func (t *terminal) openMenu() {
 		t.say("The card has no menu.\n")
 		return
 	}
-	reply := t.Prompt(context.Background(), emulator.Prompt{Kind: emulator.Choose, Text: menu.Title, Items: menu.Items})
+	reply := t.showMenu(menu)
 	if reply.Result != toolkit.Done {
 		return
 	}
@@ -206,6 +277,29 @@ func (t *terminal) openMenu() {
 	case err != nil:
 		t.say("imza: %v\n", err)
 	}
+}
+
+// showMenu has the menu on the screen, unless something else is or comes.
+func (t *terminal) showMenu(menu emulator.Menu) emulator.Reply {
+	ctx, leave := context.WithCancel(context.Background())
+	defer leave()
+	t.mu.Lock()
+	busy := t.prompts > 0 || t.leave != nil
+	if !busy {
+		t.leave = leave
+	}
+	t.mu.Unlock()
+	if busy {
+		return emulator.Reply{Result: toolkit.SessionEnded}
+	}
+	defer func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.leave = nil
+	}()
+	t.turn.Lock()
+	defer t.turn.Unlock()
+	return t.show(ctx, emulator.Prompt{Kind: emulator.Choose, Text: menu.Title, Items: menu.Items})
 }
 
 // typist is a person who types the same PIN at every prompt, and whose screen is

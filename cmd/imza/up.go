@@ -91,13 +91,16 @@ type program struct {
 
 	config    *upCommand
 	operators *operators
-	password  string       // of the emulated ones; new with each start
-	network   smpp.Network // of them
-	log       *slog.Logger
-	masterKey []byte
-	authority *pki.Authority
-	registry  *registry.Registry
-	demo      demo
+	password  string // of the emulated ones; new with each start
+	// handsetPassword is what telephones in other processes bind with, who must
+	// not pass for an operator's customer.
+	handsetPassword string
+	network         smpp.Network // of them
+	log             *slog.Logger
+	masterKey       []byte
+	authority       *pki.Authority
+	registry        *registry.Registry
+	demo            demo
 
 	failed  chan error // a server that ended by itself
 	closers []func() error
@@ -131,7 +134,7 @@ func start(ctx context.Context, c *upCommand, log *slog.Logger) (_ *program, err
 	if permissions.Redis, err = p.openRedis(ctx); err != nil {
 		return nil, err
 	}
-	p.password = rand.Text()[:8]
+	p.password, p.handsetPassword = rand.Text()[:8], rand.Text()[:8]
 	if err := p.operators.fill(&p.network, emulatedAt{p.SMPPAddr, p.password}, c.dial, log); err != nil {
 		return nil, err
 	}
@@ -320,7 +323,7 @@ func (p *program) startOperator(ctx context.Context, listener net.Listener) erro
 	smsc := emulator.NewSMSC(func(id string) (smpp.Account, bool) {
 		return smpp.Account{Password: p.password, Binds: 10}, slices.Contains(names, id)
 	}, p.log)
-	smsc.HandsetPassword = p.password
+	smsc.HandsetPassword = p.handsetPassword
 	p.onClose(func() error { return ignoreClosed(smsc.Close)() })
 	if err := p.demo.open(ctx, p, smsc); err != nil {
 		return err
@@ -357,6 +360,9 @@ func (p *program) startGateway(ctx context.Context, web net.Listener, permission
 	screen.Mount(e, p.demo.screens)
 	e.GET("/metrics", echo.WrapHandler(promhttp.HandlerFor(metrics, promhttp.HandlerOpts{})))
 	server := &http.Server{Handler: e, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute}
+	for _, s := range p.demo.screens {
+		server.RegisterOnShutdown(s.Close) // else open pages would hold it up
+	}
 	go func() {
 		if err := server.Serve(web); !errors.Is(err, http.ErrServerClosed) {
 			p.failed <- fmt.Errorf("http: %w", err)
@@ -364,9 +370,6 @@ func (p *program) startGateway(ctx context.Context, web net.Listener, permission
 	}()
 	p.onClose(func() error {
 		g.Release() // long polls end now, not in a minute
-		for _, s := range p.demo.screens {
-			s.Close()
-		}
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		if err := server.Shutdown(ctx); err != nil {

@@ -22,11 +22,22 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// A program with the race detector sleeps for a second when it ends, to see
+	// what its goroutines do meanwhile.
+	os.Setenv("GORACE", os.Getenv("GORACE")+" atexit_sleep_ms=20")
 	testscript.Main(m, map[string]func(){"imza": main})
 }
 
-// boot runs the whole program on free ports, and stops it with the test.
+// boots runs the whole program in some surrounding, and stops it with the test.
+type boots func(t *testing.T, config upCommand) *program
+
+// boot is the nearest: all is in this process.
 func boot(t *testing.T, config upCommand) *program {
+	t.Helper()
+	return bootLogging(t, config, t.Output())
+}
+
+func bootLogging(t *testing.T, config upCommand, log io.Writer) *program {
 	t.Helper()
 	config.HTTP, config.SMPP = "127.0.0.1:0", "127.0.0.1:0"
 	if config.Data == "" {
@@ -35,7 +46,7 @@ func boot(t *testing.T, config upCommand) *program {
 	if config.PromptLimit == 0 {
 		config.PromptLimit = 10
 	}
-	p, err := start(t.Context(), &config, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	p, err := start(t.Context(), &config, slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,10 +58,33 @@ func boot(t *testing.T, config upCommand) *program {
 	return p
 }
 
-// onBoth runs a test on the embedded Redis and on a real redis-server.
-func onBoth(t *testing.T, test func(t *testing.T, redis string)) {
-	t.Run("embedded", func(t *testing.T) { test(t, "") })
-	t.Run("redis-server", func(t *testing.T) { test(t, "redis://"+redistest.Start(t).Addr) })
+// surroundings are what the suite of the signing path runs in: the embedded
+// Redis and a real one, and with the build tag pcsc once more with all cards in
+// readers.
+var surroundings = []surrounding{
+	{"embedded", func(*testing.T) boots { return boot }},
+	{"redis-server", func(t *testing.T) boots {
+		url := "redis://" + redistest.Start(t).Addr
+		return func(t *testing.T, config upCommand) *program {
+			config.Redis = url
+			return boot(t, config)
+		}
+	}},
+}
+
+// withReaders tells whether this is built with the tag pcsc.
+var withReaders bool
+
+type surrounding struct {
+	name string
+	open func(t *testing.T) boots
+}
+
+// inEach runs a test in each surrounding.
+func inEach(t *testing.T, test func(t *testing.T, boot boots)) {
+	for _, s := range surroundings {
+		t.Run(s.name, func(t *testing.T) { test(t, s.open(t)) })
+	}
 }
 
 // imza runs a command against a program, as a shell would that has sourced
@@ -90,9 +124,12 @@ func opensslVerify(t *testing.T, p *program, signature, document string) {
 
 // Every demo subscriber ends as the table says, which the README repeats.
 func TestDemoSubscribers(t *testing.T) {
-	onBoth(t, func(t *testing.T, redis string) {
-		p := boot(t, upCommand{Redis: redis, Think: 20 * time.Millisecond})
+	inEach(t, func(t *testing.T, boot boots) {
+		p := boot(t, upCommand{Think: 20 * time.Millisecond})
 		for i, s := range demoSubscribers {
+			if s.away && len(p.config.PCSC) > 0 { // it is in a reader
+				s.ends = "signed"
+			}
 			t.Run(fmt.Sprintf("%02d %s", i+1, s.does), func(t *testing.T) {
 				in := document(t)
 				args := []string{"sign", "--in", in, "--msisdn", string(demoMSISDN(i + 1)), "--user-id", demoUserID(i + 1), "--timeout", "4"}
@@ -181,11 +218,11 @@ func (c provider) await(id, progress string) map[string]any {
 // A block refuses at once, stops a signature whose prompt is on the screen, and
 // an unblock lets it through again.
 func TestBlock(t *testing.T) {
-	onBoth(t, func(t *testing.T, redis string) {
+	inEach(t, func(t *testing.T, boot boots) {
 		prompted := make(chan struct{}, 100)
 		var held sync.WaitGroup
 		think := func(context.Context) { prompted <- struct{}{}; held.Wait() }
-		p := boot(t, upCommand{Redis: redis, think: think})
+		p := boot(t, upCommand{think: think})
 		signs := func(want int, text string) {
 			t.Helper()
 			in := document(t)
@@ -246,7 +283,9 @@ func TestBlock(t *testing.T) {
 }
 
 // A second start on the same folder keeps subscribers, blocks and keys.
-func TestSecondStart(t *testing.T) {
+func TestSecondStart(t *testing.T) { inEach(t, testSecondStart) }
+
+func testSecondStart(t *testing.T, boot boots) {
 	dir := t.TempDir()
 	first := boot(t, upCommand{Data: dir})
 	anchors, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
@@ -322,5 +361,23 @@ func TestRedisGone(t *testing.T) {
 
 // What the commands themselves say: scripts in testdata.
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata"})
+	testscript.Run(t, testscript.Params{Dir: "testdata", Setup: func(e *testscript.Env) error {
+		e.Setenv("GORACE", os.Getenv("GORACE"))
+		return nil
+	}, Condition: func(name string) (bool, error) {
+		if name == "pcsc" {
+			return withReaders, nil
+		}
+		return false, fmt.Errorf("no condition %q", name)
+	}})
+}
+
+// eventually waits for what no event tells.
+func eventually(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it never came to: %s", what)
+		}
+	}
 }

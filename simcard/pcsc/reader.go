@@ -4,6 +4,7 @@ package pcsc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,8 +30,9 @@ func List() ([]Reader, error) {
 
 // Watch calls changed with what readers there are, and then after each change,
 // until ctx is done, whose error it returns. A card that was pulled and put back
-// between two looks is reported as pulled. While pcscd is away, or refuses,
-// there are no readers, and List says why; once it is back, so are they.
+// between two looks is reported as pulled. While pcscd is away there are no
+// readers; once it is back, so are they. A look that fails otherwise changes
+// nothing.
 //
 // It looks five times a second, which costs less than a hundredth of a
 // processor, pcscd included, in place of waiting in SCardGetStatusChange:
@@ -42,7 +44,10 @@ func Watch(ctx context.Context, changed func([]Reader)) error {
 	defer next.Stop()
 	var last []state
 	for first := true; ctx.Err() == nil; first = false {
-		seen, _ := look() // in error, nothing
+		seen, err := look()
+		if err != nil && !errors.Is(err, ErrNoService) && !first {
+			seen = last // one look that failed pulls no cards
+		}
 		if pulled := between(last, seen); pulled != nil {
 			changed(readers(pulled))
 		}

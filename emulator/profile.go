@@ -4,13 +4,15 @@
 //	smsc.go       speaks SMPP, knows which handset has which number
 //	remote.go     a handset in another process, on the SMSC's port
 //	handset.go    speaks ENVELOPE, FETCH and TERMINAL RESPONSE to a card
+//	prompt.go     what the card wants shown, and what is typed
 //	person.go     who looks at the screen and types the PIN
 //	screen/       the screen in a browser
 //
 // A card, which answers by APDU only:
 //
 //	sim.go        commands and their procedures (T=0)
-//	files.go      the files that a UICC has, and how they are read
+//	files.go      the files that a UICC has
+//	select.go     how they are selected and read
 //	pin.go        PINs and their tries
 //	proactive.go  the toolkit: what the card wants of its handset
 //	applet.go     a challenge, from the envelope to the answer

@@ -5,27 +5,26 @@ import "fmt"
 // Instructions of a UICC (TS 102 221 §10.1.2), CLA 00 where nothing else is
 // said.
 const (
-	SelectFile        = 0xA4
-	ReadBinary        = 0xB0
-	ReadRecord        = 0xB2
-	UpdateBinary      = 0xD6
-	Status            = 0xF2 // CLA 80
-	GetResponse       = 0xC0
-	Verify            = 0x20
-	ChangePIN         = 0x24
-	DisablePIN        = 0x26
-	EnablePIN         = 0x28
-	UnblockPIN        = 0x2C
-	GenerateKeyPair   = 0x47 // ISO 7816-8 §11.1
-	ManageChannel     = 0x70
-	TerminalProfile   = 0x10 // this and the next three: CLA 80
-	Fetch             = 0x12
-	TerminalResponse  = 0x14
-	Envelope          = 0xC2
-	selectByFileID    = 0x00
-	selectByAID       = 0x04
-	selectReturnsFCP  = 0x04
-	selectWithoutData = 0x0C
+	SelectFile       = 0xA4
+	ReadBinary       = 0xB0
+	ReadRecord       = 0xB2
+	UpdateBinary     = 0xD6
+	Status           = 0xF2 // CLA 80
+	GetResponse      = 0xC0
+	Verify           = 0x20
+	ChangePIN        = 0x24
+	DisablePIN       = 0x26
+	EnablePIN        = 0x28
+	UnblockPIN       = 0x2C
+	GenerateKeyPair  = 0x47 // ISO 7816-8 §11.1
+	ManageChannel    = 0x70
+	TerminalProfile  = 0x10 // this and the next three: CLA 80
+	Fetch            = 0x12
+	TerminalResponse = 0x14
+	Envelope         = 0xC2
+	selectByFileID   = 0x00
+	selectByAID      = 0x04
+	selectReturnsFCP = 0x04
 )
 
 // Files (TS 102 221 §13, TS 31.102 §4).
@@ -92,20 +91,24 @@ const (
 	maxRecord = 255
 )
 
+// open selects a file of the current DF.
+func open(card Card, id uint16) (FCP, error) {
+	r, err := Do(card, SelectEF(id))
+	switch {
+	case err != nil:
+		return FCP{}, err
+	case r.SW == SWFileNotFound:
+		return FCP{}, fmt.Errorf("%w: %04X", ErrNoFile, id)
+	case !r.SW.OK():
+		return FCP{}, fmt.Errorf("simcard: SELECT %04X: %s", id, r.SW)
+	}
+	return ParseFCP(r.Data)
+}
+
 // ReadFile selects a transparent file of the current DF and reads all of it.
 // A card that has no such file is an ErrNoFile.
 func ReadFile(card Card, id uint16) ([]byte, error) {
-	r, err := Do(card, SelectEF(id))
-	if err != nil {
-		return nil, err
-	}
-	if r.SW == SWFileNotFound {
-		return nil, fmt.Errorf("%w: %04X", ErrNoFile, id)
-	}
-	if !r.SW.OK() {
-		return nil, fmt.Errorf("simcard: SELECT %04X: %s", id, r.SW)
-	}
-	fcp, err := ParseFCP(r.Data)
+	fcp, err := open(card, id)
 	if err != nil {
 		return nil, err
 	}
@@ -130,17 +133,7 @@ func ReadFile(card Card, id uint16) ([]byte, error) {
 // ReadRecords selects a linear fixed file of the current DF and reads all its
 // records.
 func ReadRecords(card Card, id uint16) (records [][]byte, err error) {
-	r, err := Do(card, SelectEF(id))
-	if err != nil {
-		return nil, err
-	}
-	if r.SW == SWFileNotFound {
-		return nil, fmt.Errorf("%w: %04X", ErrNoFile, id)
-	}
-	if !r.SW.OK() {
-		return nil, fmt.Errorf("simcard: SELECT %04X: %s", id, r.SW)
-	}
-	fcp, err := ParseFCP(r.Data)
+	fcp, err := open(card, id)
 	if err != nil {
 		return nil, err
 	}

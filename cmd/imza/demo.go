@@ -241,6 +241,8 @@ func (d *demo) openKeys(ctx context.Context, p *program) error {
 			d.providerKey = value
 		case "export IMZA_ADMIN_KEY":
 			d.adminKey = value
+		case "export IMZA_HANDSET_PASSWORD": // telephones out there come back with it
+			p.handsetPassword = value
 		}
 	}
 	if d.providerKey == "" {

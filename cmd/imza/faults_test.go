@@ -207,15 +207,15 @@ func TestReadersFail(t *testing.T) {
 		p.signs(t, 12)
 	})
 	t.Run("pulled at the prompt", func(t *testing.T) {
-		id, reply := prompt(t, 3)
+		id, reply := prompt(t, 4)
 		defer reply()
 		card.out()
-		put(card)
-		log.on(card.slot)
 		if status, answer := c.do("POST", "/v1/signatures", map[string]any{"msisdn": demoMSISDN(12), "userId": demoUserID(12),
 			"certificate": map[string]any{"type": "business"}, "document": []byte("x")}); status != http.StatusConflict {
 			t.Errorf("a second request is answered %d %v", status, answer)
 		}
+		put(card)
+		log.on(card.slot)
 		end(t, id, "expired")
 		reply()
 		p.signs(t, 12)

@@ -93,7 +93,7 @@ type program struct {
 	operators *operators
 	password  string // of the emulated ones; new with each start
 	// handsetPassword is what telephones in other processes bind with, who must
-	// not pass for an operator's customer.
+	// not pass for an operator's customer. It is kept, as the keys are.
 	handsetPassword string
 	network         smpp.Network // of them
 	log             *slog.Logger
@@ -323,11 +323,11 @@ func (p *program) startOperator(ctx context.Context, listener net.Listener) erro
 	smsc := emulator.NewSMSC(func(id string) (smpp.Account, bool) {
 		return smpp.Account{Password: p.password, Binds: 10}, slices.Contains(names, id)
 	}, p.log)
-	smsc.HandsetPassword = p.handsetPassword
 	p.onClose(func() error { return ignoreClosed(smsc.Close)() })
 	if err := p.demo.open(ctx, p, smsc); err != nil {
 		return err
 	}
+	smsc.HandsetPassword = p.handsetPassword
 	go func() {
 		if err := smsc.Serve(listener); !errors.Is(err, net.ErrClosed) {
 			p.failed <- fmt.Errorf("smpp: %w", err)

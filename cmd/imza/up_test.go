@@ -305,7 +305,7 @@ func testSecondStart(t *testing.T, boot boots) {
 		t.Fatal(err)
 	}
 	second := boot(t, upCommand{Data: dir})
-	if second.demo.providerKey != first.demo.providerKey || second.demo.adminKey != first.demo.adminKey {
+	if second.demo.providerKey != first.demo.providerKey || second.demo.adminKey != first.demo.adminKey || second.handsetPassword != first.handsetPassword {
 		t.Error("the keys changed")
 	}
 	if again, err := os.ReadFile(filepath.Join(dir, "ca.pem")); err != nil || !bytes.Equal(again, anchors) {

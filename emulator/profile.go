@@ -207,7 +207,7 @@ func readProfile(path string) (*Profile, error) {
 	}
 	p, err := ParseProfile(raw)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s is not a card's profile: %w", path, err)
 	}
 	return p, nil
 }
@@ -250,11 +250,14 @@ func OpenMemory(path string) (*Memory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("emulator: %w", err)
 	}
+	if _, err := readProfile(path); err != nil { // no lock is left beside what is no profile
+		return nil, err
+	}
 	lock, err := lockProfile(path)
 	if err != nil {
 		return nil, err
 	}
-	p, err := readProfile(path)
+	p, err := readProfile(path) // as it is now that nobody writes it
 	if err != nil {
 		lock.Close()
 		return nil, err

@@ -127,6 +127,12 @@ func Attach(ctx context.Context, addr, password string, number simcard.MSISDN, h
 	bound := make(chan *smpp.Session, 1)
 	h.connect(func(tpdu []byte) error { return originate(ctx, bound, number, tpdu) })
 	s, err := smpp.Bind(ctx, conn, smpp.BindTransceiver, smpp.BindRequest{SystemID: number.Digits(), Password: password}, options)
+	switch {
+	case errors.Is(err, smpp.StatusInvalidSystemID):
+		err = fmt.Errorf("its telephone is in the message centre's own process, or others may not come: %w", err)
+	case errors.Is(err, smpp.StatusAlreadyBound):
+		err = fmt.Errorf("its telephone is on already, elsewhere: %w", err)
+	}
 	if err != nil {
 		conn.Close()
 		return fmt.Errorf("emulator: %s: %w", number, err)

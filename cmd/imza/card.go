@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -211,7 +212,7 @@ func (s signer) whose(key byte) (string, error) {
 type cardAPDUCommand struct {
 	cardFlags
 	Follow bool     `help:"Fetch what waits (61XX) and give again what had the wrong length (6CXX), as a terminal does."`
-	APDUs  []string `arg:"" name:"hex" optional:"" help:"Command APDUs. Without any they are read from stdin, one a line; what follows a # is a comment."`
+	APDUs  []string `arg:"" name:"hex" optional:"" help:"Command APDUs, one an argument. Without any they are read from stdin, one a line; what follows a # is a comment. The exit status is 0 whatever the card answers."`
 }
 
 // Run sends. To interrupt it need not wait for more input, or for a card that
@@ -248,7 +249,8 @@ func (c *cardAPDUCommand) send(stdin io.Reader, s streams) (err error) {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintln(s.out, strings.TrimSpace(fmt.Sprintf("< %s %s  %s", strings.ToUpper(hex.EncodeToString(r.Data)), r.SW, r.SW.Meaning())))
+			data := strings.ToUpper(hex.EncodeToString(r.Data))
+			fmt.Fprintln(s.out, strings.TrimRight("< "+strings.TrimLeft(data+" "+r.SW.String()+"  "+r.SW.Meaning(), " "), " "))
 			next, more := simcard.Next(command, r.SW)
 			if !more || !c.Follow {
 				break
@@ -298,6 +300,10 @@ func (c *cardAPDUCommand) script(stdin io.Reader) (all [][]byte, err error) {
 	if len(all) == 0 {
 		return nil, errors.New("no APDU to send")
 	}
+	longer := func(apdu []byte) bool { return len(apdu) > 1 }
+	if len(c.APDUs) > 1 && !slices.ContainsFunc(all, longer) {
+		return nil, errors.New("each APDU has one octet: put one with blanks in it into quotes")
+	}
 	return all, nil
 }
 
@@ -319,7 +325,7 @@ func masked(apdu []byte) string {
 
 type cardServeCommand struct {
 	Profile    string `required:"" placeholder:"FILE" help:"The profile of the software SIM."`
-	ReaderPort int    `default:"35963" placeholder:"PORT" help:"The TCP port of the virtual reader's slot on this machine: 35963 is vpcd's first, 35964 its second."`
+	ReaderPort int    `default:"35963" placeholder:"PORT" help:"The TCP port of the virtual reader's slot on this machine. Default: 35963, vpcd's first; 35964 is its second."`
 }
 
 // Run serves the card until it is told to stop.

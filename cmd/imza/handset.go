@@ -16,7 +16,7 @@ type cardHandsetCommand struct {
 	cardFlags
 	SMSC     string `name:"smsc" required:"" env:"IMZA_SMPP_ADDR" placeholder:"ADDR" help:"The emulated message centre, as imza up prints it."`
 	Password string `required:"" env:"IMZA_HANDSET_PASSWORD" placeholder:"WORD" help:"Its password for telephones."`
-	MSISDN   string `name:"msisdn" required:"" placeholder:"NUMBER" help:"The telephone's number."`
+	MSISDN   string `name:"msisdn" required:"" placeholder:"NUMBER" help:"The telephone's number: +994500000012, or one that nobody has."`
 	PIN      string `name:"pin" env:"IMZA_PIN" placeholder:"DIGITS" help:"What is typed at every PIN prompt; without it somebody types it in the terminal."`
 	Log      string `default:"warn" enum:"debug,info,warn,error" help:"What is logged to stderr: debug, info, warn or error."`
 }

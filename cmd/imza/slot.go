@@ -232,7 +232,7 @@ func stranger(n int) demoSubscriber {
 func (d *demo) connectStranger(p *program, smsc *emulator.SMSC, n int, iccid simcard.ICCID, reader string) error {
 	s := stranger(n)
 	if reader != "" {
-		s.does, s.ends = "has the card in "+reader, "?"
+		s.does, s.ends = "has the card in "+reader, "as you answer"
 	}
 	d.extra = append(d.extra, s)
 	return d.connect(p, smsc, n, s, iccid, reader)

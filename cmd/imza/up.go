@@ -39,9 +39,9 @@ import (
 )
 
 type upCommand struct {
-	Data        string        `default:"./data" placeholder:"DIR" help:"Where record, keys and cards are kept."`
-	HTTP        string        `name:"http" default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address of the API; port 0 takes a free one."`
-	SMPP        string        `name:"smpp" default:"127.0.0.1:2775" placeholder:"ADDR" help:"Address of the emulated operators; port 0 takes a free one."`
+	Data        string        `default:"./data" placeholder:"DIR" help:"Where record, keys and cards are kept. Default: ./data."`
+	HTTP        string        `name:"http" default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address of the API; port 0 takes a free one. Default: 127.0.0.1:8080."`
+	SMPP        string        `name:"smpp" default:"127.0.0.1:2775" placeholder:"ADDR" help:"Address of the emulated operators; port 0 takes a free one. Default: 127.0.0.1:2775."`
 	Operators   string        `placeholder:"FILE" help:"Which operators there are and how they are reached (docs/operators.md). Default: those of Azerbaijan, emulated."`
 	Redis       string        `placeholder:"URL" help:"A Redis to use, like redis://127.0.0.1:6379/0. Default: an embedded one, which forgets transactions under way when it stops."`
 	Think       time.Duration `default:"700ms" help:"How long the emulated people take at each prompt."`

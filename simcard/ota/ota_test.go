@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
@@ -235,6 +236,18 @@ func TestDeriveKeysAgreesWithOpenSSL(t *testing.T) {
 	}
 	if _, err := DeriveKeys(master[:5], iccid); err == nil {
 		t.Error("a master key of 5 octets was taken")
+	}
+	out, err := exec.Command("openssl", "kdf", "-keylen", "16", "-binary", "-kdfopt", "mode:counter", "-kdfopt", "mac:CMAC", "-kdfopt", "cipher:AES-128-CBC",
+		"-kdfopt", "hexkey:"+hex.EncodeToString(master), "-kdfopt", "salt:imza ADM", "-kdfopt", "info:"+iccid, "KBKDF").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rest := uint64(0) // of the number modulo 10^8, by hand
+	for _, octet := range out {
+		rest = (rest<<8 | uint64(octet)) % 1e8
+	}
+	if adm, err := DeriveADM(master, iccid); err != nil || adm != fmt.Sprintf("%08d", rest) {
+		t.Errorf("ADM %s %v, want %08d", adm, err, rest)
 	}
 }
 

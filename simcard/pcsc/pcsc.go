@@ -34,11 +34,11 @@ type Options struct {
 }
 
 var (
-	ErrNotBuilt  = errors.New("pcsc: built without card readers: install libpcsclite-dev and build with -tags pcsc")
+	ErrNotBuilt  = errors.New("pcsc: built without card readers: install libpcsclite-dev and make build (-tags pcsc)")
 	ErrNoService = errors.New("pcsc: pcscd is not running: start pcscd")
 	ErrNoReader  = errors.New("pcsc: no such reader")
 	ErrNoCard    = errors.New("pcsc: no card in the reader")
-	ErrInUse     = errors.New("pcsc: the card is in use by another program")
+	ErrInUse     = errors.New("pcsc: the card is in use by another program, which may be imza up or imza card handset")
 
 	// ErrGone says that the connection to the card is at an end: the card was
 	// pulled or died, or pcscd did. Close it and Connect again.

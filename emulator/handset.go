@@ -72,11 +72,12 @@ func (h *Handset) send(tpdu []byte) error {
 
 // SwitchOn tells the card what the terminal can do, as every terminal does
 // first (TS 102 223 §5.2), and has the person unlock the telephone if its own
-// PIN is asked for. The card must have been reset. Where that fails the handset
-// stays off.
-func (h *Handset) SwitchOn() error {
+// PIN is asked for. The card must have been reset. The handset is on until the
+// context ends, or SwitchOff; where it cannot be switched on it stays off. Neither
+// SwitchOn nor SwitchOff may be called while it runs: end the context.
+func (h *Handset) SwitchOn(ctx context.Context) error {
 	h.power.Lock()
-	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.ctx, h.cancel = context.WithCancel(ctx)
 	h.power.Unlock()
 	h.setMenu(Menu{})
 	h.session.Lock() // what the card wants waits until it is unlocked

@@ -35,7 +35,7 @@ func newHandset(t testing.TB, card simcard.Card, p Person) (h *Handset, sent cha
 	t.Helper()
 	sent = make(chan []byte, 100)
 	h = &Handset{Card: card, Person: p, Log: slog.New(slog.DiscardHandler), Send: func(tpdu []byte) error { sent <- tpdu; return nil }}
-	if err := h.SwitchOn(); err != nil {
+	if err := h.SwitchOn(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.SwitchOff)
@@ -201,7 +201,7 @@ func TestCardThatFailsIsAnError(t *testing.T) {
 		if err := h.Deliver(deliver(t, []byte{2, 0x70, 0})); err == nil {
 			t.Errorf("%s: delivered", name)
 		}
-		if err := (&Handset{Card: &answers{answer}, Log: slog.New(slog.DiscardHandler)}).SwitchOn(); err == nil {
+		if err := (&Handset{Card: &answers{answer}, Log: slog.New(slog.DiscardHandler)}).SwitchOn(context.Background()); err == nil {
 			t.Errorf("%s: switched on", name)
 		}
 	}
@@ -309,7 +309,7 @@ func TestLogHasNoPIN(t *testing.T) {
 		h := &Handset{Card: &diesAt{Card: c, ins: 0x14, n: n}, Person: &Actor{PIN1: testPIN1, PIN2: testPIN2, Behaviour: WrongOnce},
 			Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 		h.Send = func([]byte) error { return nil }
-		if err := h.SwitchOn(); err != nil {
+		if err := h.SwitchOn(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 		give(t, h, c.segments(t, challenge()))

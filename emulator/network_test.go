@@ -36,7 +36,7 @@ func newNetwork(t testing.TB, l Line, p Person) *network {
 		p = &Actor{PIN2: testPIN2, Behaviour: Signs}
 	}
 	n.handset = &Handset{Card: n.card, Person: p, Log: n.Log}
-	if err := n.handset.SwitchOn(); err != nil {
+	if err := n.handset.SwitchOn(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	l.MSISDN, l.Handset = line, n.handset

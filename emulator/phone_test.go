@@ -116,7 +116,7 @@ func TestTelephoneIsUnlockedByItsPIN(t *testing.T) {
 			card := lockedCard(t)
 			who := person(c.replies...)
 			h, _ := phone(t, card, who)
-			if err := h.SwitchOn(); (err == nil) != c.on {
+			if err := h.SwitchOn(context.Background()); (err == nil) != c.on {
 				t.Errorf("switched on: %v, want %t", err, c.on)
 			}
 			if got := who.texts(); !slices.Equal(got, c.texts) {
@@ -150,7 +150,7 @@ func TestUnlockedTelephoneSigns(t *testing.T) {
 	c := lockedCard(t)
 	who := person(entry("0852"), entry("2580"), reply(toolkit.Done), entry("00000"), entry(testPIN2))
 	h, sent := phone(t, c, who)
-	if err := h.SwitchOn(); err != nil {
+	if err := h.SwitchOn(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	asked := challenge()
@@ -170,7 +170,7 @@ func TestPromptsWaitUntilTheTelephoneIsUnlocked(t *testing.T) {
 			who.held = make(chan struct{})
 			h, sent := phone(t, c, who)
 			on := make(chan error, 1)
-			go func() { on <- h.SwitchOn() }()
+			go func() { on <- h.SwitchOn(context.Background()) }()
 			receive(t, who.looking, "the PIN's prompt")
 			asked := challenge()
 			give(t, h, c.segments(t, asked))
@@ -189,7 +189,7 @@ func TestPromptsWaitUntilTheTelephoneIsUnlocked(t *testing.T) {
 				// Nothing of it is left over when it is tried again at once.
 				c.Reset()
 				who.replies = []Reply{entry("2580"), reply(toolkit.Done), entry(testPIN2)}
-				if err := h.SwitchOn(); err != nil {
+				if err := h.SwitchOn(context.Background()); err != nil {
 					t.Fatal(err)
 				}
 				give(t, h, c.segments(t, challenge()))
@@ -215,7 +215,7 @@ func TestSwitchOffWhileTheTelephoneIsLocked(t *testing.T) {
 	who.held = make(chan struct{})
 	h, _ := phone(t, c, who)
 	on := make(chan error, 1)
-	go func() { on <- h.SwitchOn() }()
+	go func() { on <- h.SwitchOn(context.Background()) }()
 	receive(t, who.looking, "the PIN's prompt")
 	h.SwitchOff()
 	if err := receive(t, on, "the end of SwitchOn"); err == nil {
@@ -243,7 +243,7 @@ func TestSwitchedOffTelephoneTakesNothing(t *testing.T) {
 	off("before it is switched on")
 	for range 2 {
 		c.Reset()
-		if err := h.SwitchOn(); err != nil {
+		if err := h.SwitchOn(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 		give(t, h, c.segments(t, challenge()))
@@ -405,7 +405,7 @@ func TestTelephoneOutlivesItsCard(t *testing.T) {
 			lost := make(chan error, 10)
 			h, sent := phone(t, &at, &Actor{PIN2: testPIN2, Behaviour: Signs})
 			h.Lost = func(err error) { lost <- err }
-			if err := h.SwitchOn(); err != nil {
+			if err := h.SwitchOn(context.Background()); err != nil {
 				t.Fatal(err)
 			}
 			err := h.Deliver(deliver(t, c.segments(t, challenge())[0]))
@@ -430,7 +430,7 @@ func TestTelephoneOutlivesItsCard(t *testing.T) {
 				t.Errorf("a menu without a card: %v", err)
 			}
 			h.SwitchOff()
-			if err := h.SwitchOn(); !errors.Is(err, errNoCard) || h.on() {
+			if err := h.SwitchOn(context.Background()); !errors.Is(err, errNoCard) || h.on() {
 				t.Errorf("switched on without a card: %v", err)
 			}
 			if len(lost) != 3 {
@@ -444,7 +444,7 @@ func TestTelephoneOutlivesItsCard(t *testing.T) {
 			next := newCard(t, nil)
 			next.Reset()
 			h.Insert(next)
-			if err := h.SwitchOn(); err != nil {
+			if err := h.SwitchOn(context.Background()); err != nil {
 				t.Fatal(err)
 			}
 			asked := challenge()

@@ -223,7 +223,7 @@ func writeProfile(path string, p *Profile) error {
 		return fmt.Errorf("emulator: %w", err)
 	}
 	_, err = file.Write(raw)
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil { // a try that was taken away stays so
+	if err := errors.Join(err, file.Sync(), file.Close()); err != nil { // a try that was taken away stays so, as far as the file system keeps a rename
 		return fmt.Errorf("emulator: %w", err)
 	}
 	if err := os.Rename(next, path); err != nil {

@@ -115,7 +115,7 @@ func Attach(ctx context.Context, addr, password string, number simcard.MSISDN, h
 		switch {
 		case errors.Is(err, ErrBusy):
 			return "", statusBusy
-		case errors.Is(err, errNoCard):
+		case errors.Is(err, errNoCard) || errors.Is(err, errOff):
 			return "", statusNoCard
 		case err != nil:
 			log.Warn("handset: not delivered", "err", err)

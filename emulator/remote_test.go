@@ -98,7 +98,7 @@ func (a *aerial) end() error {
 func carried(t testing.TB, card simcard.Card, p Person) *Handset {
 	t.Helper()
 	h := &Handset{Card: card, Person: p, Log: slog.New(slog.DiscardHandler)}
-	if err := h.SwitchOn(); err != nil {
+	if err := h.SwitchOn(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.SwitchOff)
@@ -611,7 +611,7 @@ func TestRemoteHandsetsLeaveNothing(t *testing.T) {
 				number := simcard.MSISDN(fmt.Sprintf("+9945000001%02d", i))
 				c := newCard(t, nil)
 				h := &Handset{Card: c, Person: &Actor{PIN2: testPIN2, Behaviour: Signs}, Log: slog.New(slog.DiscardHandler)}
-				if err := h.SwitchOn(); err != nil {
+				if err := h.SwitchOn(context.Background()); err != nil {
 					t.Error(err)
 					return
 				}

@@ -155,6 +155,9 @@ func (c *SMSC) submit(_ context.Context, s *smpp.Session, m *smpp.ShortMessage) 
 		if m.Dest.Addr == "" {
 			return "", smpp.StatusInvalidDest
 		}
+		if len(m.Content()) > sms.MaxUserData { // no SMS-SUBMIT carries it
+			return "", smpp.StatusInvalidMessage
+		}
 		c.fromRemote(number, m)
 		return id, smpp.StatusOK
 	}

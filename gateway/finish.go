@@ -66,7 +66,7 @@ if (state == 'undeliverable' or state == 'absent') and found[4] ~= 'delivered' a
 end
 redis.call('XADD', journal, '*', 'id', id, 'state', state, 'reason', reason, 'entry', entry, 'deadline', found[2], 'accepted', found[3], 'ended', ended)
 redis.call('PUBLISH', channel, id)
-return {'ended', state}`)
+return {'ended', state, reason}`)
 
 // finish ends a transaction, unless it has ended already, and returns the
 // state that it then has. With an error nothing has changed, or it is not
@@ -87,7 +87,7 @@ func (g *Gateway) finish(ctx context.Context, t *Transaction, o outcome) (State,
 		case "ended":
 			state := State(answer[1])
 			g.metrics.ended(t, state)
-			g.log.Info("transaction ended", "id", t.ID, "state", state, "wanted", o.state, "reason", o.reason)
+			g.log.Info("transaction ended", "id", t.ID, "state", state, "wanted", o.state, "reason", answer[2])
 			return state, nil
 		case "was":
 			return State(answer[1]), nil

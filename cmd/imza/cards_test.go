@@ -246,7 +246,7 @@ func TestServedCard(t *testing.T) {
 			}
 		}
 		status, out, _ = none.imza(t, "card", "apdu", "--follow", "00A40004022FE2")
-		if want := "> 00A40004022FE2\n<  6119  25 octets for GET RESPONSE\n> 00C0000019\n< 62178202412183022FE28002000A8A01058B032F0601880110 9000  done\n"; status != exitOK || out != want {
+		if want := "> 00A40004022FE2\n< 6119  25 octets for GET RESPONSE\n> 00C0000019\n< 62178202412183022FE28002000A8A01058B032F0601880110 9000  done\n"; status != exitOK || out != want {
 			t.Errorf("status %d, %s", status, out)
 		}
 	})

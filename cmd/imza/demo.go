@@ -198,13 +198,31 @@ func (d *demo) connect(p *program, smsc *emulator.SMSC, n int, s demoSubscriber,
 	}
 	handset.Insert(card)
 	smsc.Add(line)
-	err = handset.SwitchOn()
-	if errors.Is(err, emulator.ErrLocked) { // somebody enabled it; the others are not to go without
-		p.log.Warn("a telephone stays off", "number", line.MSISDN, "err", err)
+	err = switchOn(context.Background(), handset, nil)
+	if errors.Is(err, emulator.ErrLocked) { // somebody enabled its PIN; the others are not to go without
+		p.log.Warn("a telephone stays off until its PIN is typed on its page", "number", line.MSISDN)
 		smsc.SetOff(line.MSISDN, true)
+		p.onClose(runAside(func(ctx context.Context) { unlock(ctx, handset, func() { smsc.SetOff(line.MSISDN, s.off) }) }))
 		return nil
 	}
 	return err
+}
+
+// unlock asks for a telephone's own PIN again and again until somebody who knows
+// it has its page open.
+func unlock(ctx context.Context, handset *emulator.Handset, on func()) {
+	for {
+		select {
+		case <-time.After(lockedRetry):
+		case <-ctx.Done():
+			return
+		}
+		if switchOn(ctx, handset, nil) == nil {
+			on()
+			<-ctx.Done() // which the handset is on in
+			return
+		}
+	}
 }
 
 // person is who holds a subscriber's handset: whoever looks at its page in a

@@ -462,7 +462,7 @@ func TestInterruptedAPDUs(t *testing.T) {
 	}
 	c := openConsole(t, "card", "apdu", "--profile", profile)
 	c.types("00A4000C022FE2\n\x04")
-	c.sees("> 00A4000C022FE2\r\n<  9000  done\r\n")
+	c.sees("> 00A4000C022FE2\r\n< 9000  done\r\n")
 	c.exits(exitOK)
 }
 

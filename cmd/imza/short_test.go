@@ -180,7 +180,7 @@ func answers(t *testing.T, memory *emulator.Memory, asked applet.Challenge) appl
 	sent := make(chan []byte, 10)
 	handset := &emulator.Handset{Card: sim, Person: &emulator.Actor{PIN2: strangerPIN2, Behaviour: emulator.Signs}, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		Send: func(tpdu []byte) error { sent <- slices.Clone(tpdu); return nil }}
-	if err := handset.SwitchOn(); err != nil {
+	if err := handset.SwitchOn(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	defer handset.SwitchOff()

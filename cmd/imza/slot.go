@@ -34,6 +34,10 @@ type slot struct {
 // retry is how long a reader is left alone after it had no card for us.
 const retry = 300 * time.Millisecond
 
+// lockedRetry is how long a locked telephone waits before it asks for its own PIN
+// again. Nobody guesses it: only a person replies to such a prompt.
+const lockedRetry = 2 * time.Second
+
 // begin serves the reader until the returned function is called.
 func (s *slot) begin() (stop func() error) {
 	s.lost, s.first = make(chan error, 1), make(chan error, 1)
@@ -57,13 +61,12 @@ func (s *slot) run(ctx context.Context) {
 			s.log.Warn("card reader", "reader", s.reader, "err", err)
 		}
 		report(s.first, err)
-		again := time.After(retry)
-		if errors.Is(err, emulator.ErrLocked) { // to ask once more is for who puts the card in once more
-			again = nil
+		pause := retry
+		if errors.Is(err, emulator.ErrLocked) { // until somebody is there who knows the PIN
+			pause = lockedRetry
 		}
 		select {
-		case <-again:
-		case <-s.lost:
+		case <-time.After(pause):
 		case <-ctx.Done():
 		}
 	}
@@ -110,24 +113,26 @@ func (s *slot) serve(ctx context.Context) error {
 // type the telephone's PIN, if the card asks for it. It gives up if the card is
 // lost meanwhile, or the context ends.
 func switchOn(ctx context.Context, handset *emulator.Handset, lost <-chan error) error {
+	starting, cancel := context.WithCancel(ctx)
 	on := make(chan error, 1)
-	go func() { on <- handset.SwitchOn() }()
-	var ended error
+	go func() { on <- handset.SwitchOn(starting) }()
+	var err error
 	select {
-	case err := <-on:
-		return err
-	case ended = <-lost:
+	case err = <-on:
+	case err = <-lost:
+		cancel()
+		<-on
 	case <-ctx.Done():
-		ended = ctx.Err()
+		cancel()
+		<-on
+		err = ctx.Err()
 	}
-	for {
-		handset.SwitchOff() // again, for it may not have begun to be switched on
-		select {
-		case <-on:
-			return ended
-		case <-time.After(10 * time.Millisecond):
-		}
+	if err != nil {
+		cancel()
+		handset.SwitchOff()
 	}
+	_ = cancel // the handset is on in that context from now on; SwitchOff ends it
+	return err
 }
 
 // watch tells slots that their card has left the reader. Their handsets would

@@ -113,9 +113,15 @@ func skipFunctionKey(keys []byte) []byte {
 	}
 	switch keys[1] {
 	case 'O':
+		if keys[2] < ' ' {
+			return keys[2:]
+		}
 		return skipFunctionKey(keys[3:])
 	case '[':
 		for i, octet := range keys[2:] {
+			if octet < ' ' { // a key of its own, such as Ctrl-C
+				return keys[2+i:]
+			}
 			if octet >= 0x40 {
 				return skipFunctionKey(keys[2+i+1:])
 			}

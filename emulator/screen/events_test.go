@@ -61,7 +61,7 @@ func TestMenuIsFollowed(t *testing.T) {
 	s.Handset = &emulator.Handset{Card: card, Person: s, Log: slog.New(slog.DiscardHandler)}
 	server := serve(t, "", s)
 	page := listen(t, server.URL)
-	if err := s.Handset.SwitchOn(); err != nil {
+	if err := s.Handset.SwitchOn(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	receive(t, card.responses, "the response to SET UP MENU")
@@ -224,7 +224,7 @@ func TestCardIsGone(t *testing.T) {
 	card := newScript(list(t, toolkit.SetUpMenu, "imza", "bir"))
 	s := &Screen{Number: number}
 	s.Handset = &emulator.Handset{Card: card, Person: s, Log: slog.New(slog.DiscardHandler)}
-	if err := s.Handset.SwitchOn(); err != nil {
+	if err := s.Handset.SwitchOn(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	receive(t, card.responses, "the menu")

@@ -1,6 +1,7 @@
 package screen
 
 import (
+	"context"
 	"log/slog"
 	"net/http/httptest"
 	"strings"
@@ -29,7 +30,7 @@ func newTelephone(t testing.TB) *telephone {
 	p.screen = &Screen{Number: number, Name: "Aysel Məmmədova", About: "signs (P-256)", Otherwise: nobody{t}}
 	p.screen.Handset = &emulator.Handset{Card: p.card, Person: p.screen, Log: slog.New(slog.DiscardHandler),
 		Send: func(tpdu []byte) error { p.sent <- tpdu; return nil }}
-	if err := p.screen.Handset.SwitchOn(); err != nil {
+	if err := p.screen.Handset.SwitchOn(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.screen.Handset.SwitchOff)

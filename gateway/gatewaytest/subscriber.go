@@ -103,7 +103,7 @@ func (s *Stack) HandOver(t testing.TB, who *Subscriber, p Person) {
 	handset := &emulator.Handset{Card: who.card, Log: s.log,
 		Person: &emulator.Actor{PIN1: pin1, PIN2: pin2, Behaviour: behaviour, Think: p.Think, GivesUp: 50 * time.Millisecond}}
 	s.smsc.Add(&emulator.Line{MSISDN: who.MSISDN, Handset: handset})
-	must(t, handset.SwitchOn())
+	must(t, handset.SwitchOn(context.Background()))
 }
 
 // Request is a good request for the subscriber's first certificate, for a test

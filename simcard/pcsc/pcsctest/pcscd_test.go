@@ -51,6 +51,9 @@ func TestEnd(t *testing.T) {
 		d = Start(t, 16)
 		asked(t, d.Readers[15].Port)
 	})
+	if d == nil {
+		return // and why is told above
+	}
 	if d.process != nil || !d.dead() {
 		t.Error("pcscd is still there")
 	}

@@ -17,7 +17,8 @@ type cardHandsetCommand struct {
 	SMSC     string `name:"smsc" required:"" env:"IMZA_SMPP_ADDR" placeholder:"ADDR" help:"The emulated message centre, as imza up prints it."`
 	Password string `required:"" env:"IMZA_HANDSET_PASSWORD" placeholder:"WORD" help:"Its password for telephones."`
 	MSISDN   string `name:"msisdn" required:"" placeholder:"NUMBER" help:"The telephone's number: +994500000012, or one that nobody has."`
-	PIN      string `name:"pin" env:"IMZA_PIN" placeholder:"DIGITS" help:"What is typed at every PIN prompt; without it somebody types it in the terminal."`
+	PIN      string `name:"pin" env:"IMZA_PIN" placeholder:"DIGITS" help:"What is typed at every prompt for PIN1 or PIN2; without it somebody types it in the terminal."`
+	OwnPIN   string `name:"own-pin" env:"IMZA_OWN_PIN" placeholder:"DIGITS" help:"With --pin: the telephone's own PIN, if its card asks for one."`
 	Log      string `default:"warn" enum:"debug,info,warn,error" help:"What is logged to stderr: debug, info, warn or error."`
 }
 
@@ -35,7 +36,7 @@ func (c *cardHandsetCommand) Run(ctx context.Context, s streams) error {
 		defer keys.close()
 		t.handset.Person, t.out, t.err = keys, keys.out, keys.writer(s.err)
 	} else {
-		t.handset.Person = &typist{Actor: emulator.Actor{PIN1: c.PIN, PIN2: c.PIN, Behaviour: emulator.Signs}, out: s.out}
+		t.handset.Person = &typist{Actor: emulator.Actor{PIN1: c.PIN, PIN2: c.PIN, Telephone: c.OwnPIN, Behaviour: emulator.Signs}, out: s.out}
 	}
 	if t.handset.Log, err = newLog(t.err, c.Log); err != nil {
 		return err

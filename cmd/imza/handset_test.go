@@ -433,6 +433,14 @@ func TestHandsetIsLocked(t *testing.T) {
 	c.sees(isOn)
 	c.types(interruptKey)
 	c.exits(exitOK)
+	// With both PINs given nobody is needed, and with one of them nothing is guessed.
+	c = openConsole(t, atHandset(p, p.SMPPAddr, "--profile", profile, "--pin", "12345", "--own-pin", pin)...)
+	c.sees(isOn)
+	c.types(interruptKey)
+	c.exits(exitOK)
+	c = openConsole(t, atHandset(p, p.SMPPAddr, "--profile", profile, "--pin", "12345")...)
+	c.sees("locked by its own PIN")
+	c.exits(exitFailure)
 	// Escape: it stays off, and says why.
 	c = openConsole(t, atHandset(p, p.SMPPAddr, "--profile", profile)...)
 	c.sees(`\r\nPIN\r\n  4 to 8 digits`)

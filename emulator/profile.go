@@ -191,15 +191,6 @@ func (s Shelf) Put(p *Profile) error {
 	return writeProfile(s.Path(p.ICCID), p)
 }
 
-// Get reads a profile. A missing one is an fs.ErrNotExist.
-func (s Shelf) Get(iccid simcard.ICCID) (*Profile, error) {
-	p, err := readProfile(s.Path(iccid))
-	if err == nil && p.ICCID != iccid {
-		return nil, errors.New("emulator: the file is of another card")
-	}
-	return p, err
-}
-
 func readProfile(path string) (*Profile, error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {

@@ -282,3 +282,12 @@ func TestKeysAreMadeOnce(t *testing.T) {
 		t.Error("a key of no kind was made")
 	}
 }
+
+// Get reads what Put stored.
+func (s Shelf) Get(iccid simcard.ICCID) (*Profile, error) {
+	p, err := readProfile(s.Path(iccid))
+	if err == nil && p.ICCID != iccid {
+		return nil, errors.New("emulator: the file is of another card")
+	}
+	return p, err
+}

@@ -44,15 +44,6 @@ type TAR [3]byte
 
 func (t TAR) String() string { return hex.EncodeToString(t[:]) }
 
-// ParseTAR reads six hex digits.
-func ParseTAR(s string) (tar TAR, err error) {
-	raw, err := hex.DecodeString(s)
-	if err != nil || len(raw) != len(tar) {
-		return tar, fmt.Errorf("ota: TAR %q is not six hex digits", s)
-	}
-	return TAR(raw), nil
-}
-
 // MaxCounter is the highest value CNTR can hold; a card that has seen it
 // accepts nothing more (TS 102 225 §5.1.3.2).
 const MaxCounter = 1<<40 - 1

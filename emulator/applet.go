@@ -38,15 +38,15 @@ func (s *SIM) challenge(from sms.Address, counter uint64, data []byte) {
 	t := &s.toolkit
 	switch {
 	case err != nil || c.Short && s.profile.FullOnly:
-		s.answerTo(asked, applet.NotUnderstood, nil)
+		s.answerTo(asked, applet.NotUnderstood)
 	case t.asked.active || t.menu != nil:
-		s.answerTo(asked, applet.Busy, nil)
+		s.answerTo(asked, applet.Busy)
 	case key == nil || len(key.Certificate) == 0 || key.operation() != c.Operation:
-		s.answerTo(asked, applet.KeyUnknown, nil)
+		s.answerTo(asked, applet.KeyUnknown)
 	case s.pin(c.Operation).Tries <= 0:
-		s.answerTo(asked, applet.PINBlocked, nil)
+		s.answerTo(asked, applet.PINBlocked)
 	case !t.terminal.Has(toolkit.CanDisplayText, toolkit.CanGetInput, toolkit.CanSendMessage):
-		s.answerTo(asked, applet.TerminalFailed, nil)
+		s.answerTo(asked, applet.TerminalFailed)
 	default:
 		t.asked = asked
 		s.show(c.Text + "\n" + wordsOf[c.Language].code + ": " + applet.VerificationCode(c.Digest))
@@ -56,14 +56,14 @@ func (s *SIM) challenge(from sms.Address, counter uint64, data []byte) {
 // show displays a text until the person clears it.
 func (s *SIM) show(text string) {
 	if err := s.proposeText(toolkit.Command{Type: toolkit.DisplayText, Qualifier: toolkit.DisplayUserClears | toolkit.DisplayHighPriority}, text); err != nil {
-		s.end(applet.NotUnderstood, nil)
+		s.end(applet.NotUnderstood)
 	}
 }
 
 // ask asks for the PIN, digits hidden.
 func (s *SIM) ask(text toolkit.Text) {
 	if err := s.propose(toolkit.Command{Type: toolkit.GetInput, Qualifier: toolkit.InputHidden, Text: text, MinInput: minPIN, MaxInput: simcard.PINLen}); err != nil {
-		s.end(applet.NotUnderstood, nil)
+		s.end(applet.NotUnderstood)
 	}
 }
 
@@ -87,7 +87,7 @@ func (s *SIM) responded(r toolkit.Response) {
 	asked := &s.toolkit.asked
 	switch r.Result {
 	case toolkit.SessionEnded, toolkit.Backward, toolkit.UserRefused:
-		s.end(applet.CancelledByUser, nil)
+		s.end(applet.CancelledByUser)
 		return
 	case toolkit.NoUserResponse:
 		*asked = pending{} // nobody is there: the deadline says so, without a message
@@ -96,11 +96,11 @@ func (s *SIM) responded(r toolkit.Response) {
 	digits, typed := digitsOf(r)
 	switch {
 	case !r.Result.OK():
-		s.end(applet.TerminalFailed, nil)
+		s.end(applet.TerminalFailed)
 	case r.Type == toolkit.DisplayText:
 		s.ask(wordsOf[asked.Language].enter[asked.Operation])
 	case !typed: // no PIN, whatever it is: it costs no try
-		s.end(applet.TerminalFailed, nil)
+		s.end(applet.TerminalFailed)
 	default:
 		s.typed(digits)
 	}
@@ -140,11 +140,11 @@ func (s *SIM) typed(digits string) {
 	case sw == simcard.SWOK:
 		s.sign()
 	case sw == simcard.SWPINBlocked || wrong && left == 0:
-		s.end(applet.PINBlocked, nil)
+		s.end(applet.PINBlocked)
 	case wrong:
 		again, err := coded(fmt.Sprintf(wordsOf[asked.Language].wrongPIN, nameOf(asked.Operation), left))
 		if err != nil {
-			s.end(applet.TerminalFailed, nil)
+			s.end(applet.TerminalFailed)
 			return
 		}
 		s.ask(again)
@@ -160,25 +160,28 @@ func (s *SIM) sign() {
 	what := toSign{hash: c.Algorithm.Hash(), digest: c.Digest, time: c.Time, shownText: sha256.Sum256([]byte(c.Text))}
 	signer, err := s.signer(key, &what)
 	if err != nil {
-		s.end(applet.KeyUnknown, nil)
+		s.end(applet.KeyUnknown)
 		return
 	}
 	attributes, value, err := what.sign(key, signer)
 	if err != nil {
-		s.end(applet.KeyUnknown, nil)
+		s.end(applet.KeyUnknown)
 		return
 	}
-	signature := value
-	if c.Short {
-		signature, err = plain(signer.Public(), value)
+	asked := *c
+	signed := applet.Answer{Short: asked.Short, Reference: asked.Reference, Result: applet.Signed}
+	answer := signed.Append(make([]byte, 0, 640)) // the signature is written behind it
+	if asked.Short {
+		answer, err = appendPlain(answer, signer.Public(), value)
 	} else {
-		signature = what.signedData(key, signer.Public(), attributes, value)
+		answer = what.appendSignedData(answer, key, signer.Public(), attributes, value)
 	}
 	if err != nil {
-		s.end(applet.KeyUnknown, nil)
+		s.end(applet.KeyUnknown)
 		return
 	}
-	s.end(applet.Signed, signature)
+	s.toolkit.asked = pending{}
+	s.reply(asked, applet.Signed, answer)
 }
 
 // signer is the key's private half, or what a fault has in its place.
@@ -193,22 +196,26 @@ func (s *SIM) signer(key *Key, what *toSign) (crypto.Signer, error) {
 	return key.signer, nil
 }
 
-// end answers the challenge on the screen.
-func (s *SIM) end(result applet.Result, signature []byte) {
+// end answers the challenge on the screen without a signature.
+func (s *SIM) end(result applet.Result) {
 	asked := s.toolkit.asked
 	s.toolkit.asked = pending{}
-	s.answerTo(asked, result, signature)
+	s.answerTo(asked, result)
 }
 
-// answerTo answers a challenge.
-func (s *SIM) answerTo(to pending, result applet.Result, signature []byte) {
-	a := applet.Answer{Short: to.Short, Reference: to.Reference, Result: result, Signature: signature}
-	data := a.Append(make([]byte, 0, 12+len(signature)))
+// answerTo answers a challenge without a signature.
+func (s *SIM) answerTo(to pending, result applet.Result) {
+	a := applet.Answer{Short: to.Short, Reference: to.Reference, Result: result}
+	s.reply(to, result, a.Append(make([]byte, 0, 12)))
+}
+
+// reply sends an answer to who asked.
+func (s *SIM) reply(to pending, result applet.Result, answer []byte) {
 	shown := noWords
 	if w, known := wordsOf[to.Language]; known && result != applet.Busy { // nobody asked for the other
 		shown = w.result(to.Operation, result)
 	}
-	s.respondTo(to.from, ota.Response{Counter: to.counter, Status: ota.StatusOK, Data: data}, shown)
+	s.respondTo(to.from, ota.Response{Counter: to.counter, Status: ota.StatusOK, Data: answer}, shown)
 }
 
 // words are the applet's own in one language. What is shown for every signature

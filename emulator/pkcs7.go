@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"math/big"
 	"time"
@@ -112,9 +113,9 @@ func sum(h crypto.Hash, octets []byte) []byte {
 	return digest[:]
 }
 
-// signedData writes the SignedData (RFC 5652 §5), detached and without
+// appendSignedData appends the SignedData (RFC 5652 §5), detached and without
 // certificates, around attributes and their signature.
-func (s *toSign) signedData(k *Key, public crypto.PublicKey, attributes, value []byte) []byte {
+func (s *toSign) appendSignedData(b []byte, k *Key, public crypto.PublicKey, attributes, value []byte) []byte {
 	algorithm := rsaWith[s.hash]
 	if _, ok := public.(*ecdsa.PublicKey); ok {
 		algorithm = ecdsaWith[s.hash]
@@ -124,7 +125,6 @@ func (s *toSign) signedData(k *Key, public crypto.PublicKey, attributes, value [
 	data := len(derVersion1) + derLen(len(digest)) + derLen(len(derData)) + derLen(derLen(signer))
 	content := len(derSignedData) + derLen(derLen(data))
 
-	b := make([]byte, 0, derLen(content))
 	b = append(appendDER(b, tagSequence, content), derSignedData...)
 	b = appendDER(appendDER(b, tag0, derLen(data)), tagSequence, data)
 	b = append(b, derVersion1...)
@@ -179,31 +179,39 @@ func appendAttribute(b, oid []byte, tag byte, value []byte, nested int) []byte {
 	return append(append(b, tag, byte(len(value))), value...)
 }
 
-// plain is a signature value in as many octets as the key has, whatever its
-// numbers: of ECDSA r‖s, of RSA as it is.
-func plain(public crypto.PublicKey, value []byte) ([]byte, error) {
+// appendPlain appends a signature value in as many octets as the key has, whatever
+// its numbers: of ECDSA r‖s, of RSA as it is.
+func appendPlain(b []byte, public crypto.PublicKey, value []byte) ([]byte, error) {
 	key, ok := public.(*ecdsa.PublicKey)
 	if !ok {
-		return value, nil
+		return append(b, value...), nil
 	}
 	size := (key.Params().BitSize + 7) / 8
-	both := make([]byte, 2*size)
 	whole := cryptobyte.String(value)
 	var numbers cryptobyte.String
-	if !whole.ReadASN1(&numbers, asn1.SEQUENCE) {
-		return nil, fmt.Errorf("emulator: a signature that is no SEQUENCE")
+	if !whole.ReadASN1(&numbers, asn1.SEQUENCE) || !whole.Empty() {
+		return nil, errors.New("emulator: a signature that is no SEQUENCE")
 	}
-	for _, into := range [][]byte{both[:size], both[size:]} {
+	for range 2 {
 		var number cryptobyte.String
 		if !numbers.ReadASN1(&number, asn1.INTEGER) {
-			return nil, fmt.Errorf("emulator: a signature without two INTEGERs")
+			return nil, errors.New("emulator: a signature without two INTEGERs")
 		}
-		for len(number) > size { // a zero keeps it positive
+		for len(number) > 0 && number[0] == 0 { // it keeps the number positive
 			number = number[1:]
 		}
-		copy(into[size-len(number):], number)
+		if len(number) > size {
+			return nil, fmt.Errorf("emulator: a signature's number of %d octets", len(number))
+		}
+		for range size - len(number) {
+			b = append(b, 0)
+		}
+		b = append(b, number...)
 	}
-	return both, nil
+	if !numbers.Empty() {
+		return nil, errors.New("emulator: a signature of more than two INTEGERs")
+	}
+	return b, nil
 }
 
 // issuerAndSerial names a certificate (RFC 5652 §10.2.4).

@@ -56,7 +56,7 @@ type element struct {
 
 // room is where most have place for their elements, on the caller's stack: a
 // card reads one such list for every command.
-type room [8]element
+type room [5]element
 
 // elements splits a sequence of COMPREHENSION-TLVs, which are appended to list.
 func elements(list []element, octets []byte) ([]element, error) {

@@ -325,3 +325,74 @@ func TestLogHasNoPIN(t *testing.T) {
 		}
 	}
 }
+
+// asks is a card that proposes one command, and keeps the response.
+type asks struct {
+	command  toolkit.Command
+	response []byte
+}
+
+func (a *asks) Transmit(command []byte) ([]byte, error) {
+	octets, err := a.command.Append(nil)
+	if err != nil {
+		return nil, err
+	}
+	switch command[1] {
+	case simcard.TerminalProfile:
+		return []byte{0x91, byte(len(octets))}, nil
+	case simcard.Fetch:
+		return append(octets, 0x90, 0x00), nil
+	case simcard.TerminalResponse:
+		a.response = bytes.Clone(command)
+		return []byte{0x90, 0x00}, nil
+	}
+	return []byte{0x6A, 0x82}, nil
+}
+
+// types is a person who types a text wherever one is asked for, and remembers
+// what was shown.
+type types struct {
+	text  string
+	shown []string
+}
+
+func (p *types) Prompt(_ context.Context, shown Prompt) Reply {
+	p.shown = append(p.shown, shown.Text)
+	return Reply{Result: toolkit.Done, Typed: p.text}
+}
+
+func (p *types) Note(text string) { p.shown = append(p.shown, text) }
+
+// A card may ask for more than a TERMINAL RESPONSE carries back.
+func TestInputThatDoesNotFitIsBeyondTheTerminal(t *testing.T) {
+	for typed, want := range map[string]toolkit.Result{strings.Repeat("ə", 110): toolkit.Done, strings.Repeat("ə", 130): toolkit.BeyondCapabilities} {
+		c := &asks{command: toolkit.Command{Number: 1, Type: toolkit.GetInput, Qualifier: toolkit.InputAnything, MaxInput: 255}}
+		h, _ := newHandset(t, c, &types{text: typed})
+		h.running.Wait()
+		command, err := simcard.ParseCommand(c.response)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := toolkit.ParseResponse(command.Data); err != nil || r.Result != want {
+			t.Errorf("%d letters: %+v %v", len([]rune(typed)), r, err)
+		}
+	}
+}
+
+// What a card has shown reaches no terminal as a command to it.
+func TestTextsHaveNoControls(t *testing.T) {
+	hostile := toolkit.Text{Coding: 8, Octets: []byte{0x00, 0x1B, 0x00, '[', 0x00, '2', 0x00, 'J', 0x00, '\r', 0x00, 'A', 0x00, 0x07, 0x20, 0x2E}}
+	for kind, command := range map[string]toolkit.Command{
+		"a text":      {Number: 1, Type: toolkit.DisplayText, Qualifier: toolkit.DisplayUserClears, Text: hostile},
+		"a note":      {Number: 1, Type: toolkit.DisplayText, Text: hostile},
+		"a menu":      {Number: 1, Type: toolkit.SelectItem, Alpha: append([]byte{0x80}, hostile.Octets...), Items: []toolkit.Item{{ID: 1, Text: []byte("1")}}},
+		"while it is": {Number: 1, Type: toolkit.SendShortMessage, Alpha: append([]byte{0x80}, hostile.Octets...), TPDU: []byte{1}},
+	} {
+		who := &types{}
+		h, _ := newHandset(t, &asks{command: command}, who)
+		h.running.Wait()
+		if len(who.shown) == 0 || who.shown[0] != "\uFFFD[2J\nA\uFFFD\uFFFD" {
+			t.Errorf("%s: shows %q", kind, who.shown)
+		}
+	}
+}

@@ -291,6 +291,7 @@ func TestHandset(t *testing.T) {
 
 func TestFunctionKeys(t *testing.T) {
 	for keys, want := range map[string]string{
+		"\x1b[\x03": "\x03", "\x1bO\x03": "\x03", "\x1b[\x031234\r": "\x031234\r", // Ctrl-C is not of a function key
 		"": "", "1": "1", "\x1b": "\x1b", "\x1b1": "\x1b1", "\x1b[": "\x1b[", "\x1bO": "\x1bO",
 		"\x1b[A": "", "\x1b[A1": "1", "\x1b[1;5C\r": "\r", "\x1bOP\x1b[3~\x1b": "\x1b", "\x1b[1;": "", "1\x1b[A": "1\x1b[A",
 	} {

@@ -4,51 +4,28 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/page"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+
+	"imza/emulator/screen/browsertest"
 )
 
 // browser is a Chromium before a person who has nothing but the keyboard.
 type browser struct {
 	*testing.T
-	ctx context.Context
-
-	mu         sync.Mutex
-	complaints []string // of the browser, about the page
+	ctx        context.Context
+	complaints *browsertest.Complaints
 }
 
 func openBrowser(t *testing.T) *browser {
 	t.Helper()
-	path, err := exec.LookPath("chromium")
-	if err != nil {
-		t.Fatal("chromium is not installed: make test installs it")
-	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true))
-	ctx, stop := chromedp.NewExecAllocator(context.Background(), options...)
-	t.Cleanup(stop)
-	ctx, closeTab := chromedp.NewContext(ctx)
-	t.Cleanup(closeTab)
-	ctx, late := context.WithTimeout(ctx, time.Minute)
-	t.Cleanup(late)
-	b := &browser{T: t, ctx: ctx}
-	b.must(chromedp.Listen(ctx, b.listen))
-	_, err = chromedp.Call(ctx, log.Enable, cdp.Empty{})
-	b.must(err)
-	_, err = chromedp.Call(ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{
-		Source: `addEventListener("securitypolicyviolation", (e) => console.error("policy: " + e.violatedDirective + " " + e.blockedURI))`})
-	b.must(err)
+	ctx := browsertest.Start(t, time.Minute)
+	b := &browser{T: t, ctx: ctx, complaints: browsertest.Listen(t, ctx)}
 	b.must(chromedp.Do(ctx, chromedp.EmulateViewport(900, 900)))
 	return b
 }
@@ -57,25 +34,6 @@ func (b *browser) must(err error) {
 	b.Helper()
 	if err != nil {
 		b.Fatal(err)
-	}
-}
-
-func (b *browser) listen(event any) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	switch e := event.(type) {
-	case *runtime.EventConsoleAPICalled:
-		if e.Type == runtime.ConsoleAPICalledTypeError || e.Type == runtime.ConsoleAPICalledTypeWarning || e.Type == runtime.ConsoleAPICalledTypeAssert {
-			text := "console:"
-			for _, arg := range e.Args {
-				text += " " + string(arg.Value)
-			}
-			b.complaints = append(b.complaints, text)
-		}
-	case *runtime.EventExceptionThrown:
-		b.complaints = append(b.complaints, fmt.Sprintf("exception: %s %v", e.ExceptionDetails.Text, e.ExceptionDetails.Exception))
-	case *log.EventEntryAdded:
-		b.complaints = append(b.complaints, fmt.Sprintf("%s %s: %s %s", e.Entry.Source, e.Entry.Level, e.Entry.Text, e.Entry.URL))
 	}
 }
 
@@ -194,9 +152,7 @@ func TestTelephoneInTheBrowser(t *testing.T) {
 	b.press(kb.Escape)
 	asked.refused("cancelled_by_user")
 
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, c := range b.complaints {
+	for _, c := range b.complaints.All() {
 		t.Error(c)
 	}
 }

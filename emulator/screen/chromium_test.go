@@ -2,9 +2,7 @@ package screen
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -13,11 +11,10 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
-	"github.com/chromedp/cdproto/page"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"imza/emulator/screen/browsertest"
 )
 
 // look is who looks at a page, and on what.
@@ -42,28 +39,16 @@ type tab struct {
 	ctx  context.Context
 	look look
 
-	mu         sync.Mutex
-	complaints []string
-	requests   []string // their addresses
+	complaints *browsertest.Complaints
+
+	mu       sync.Mutex
+	requests []string // their addresses
 }
 
 // newTab starts a browser of its own.
 func newTab(t testing.TB, l look) *tab {
 	t.Helper()
-	path, err := exec.LookPath("chromium")
-	if err != nil {
-		t.Fatal("chromium is not installed: make test installs it")
-	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true))
-	// The folder for the browser's own things is a new one by default.
-	ctx, stop := chromedp.NewExecAllocator(context.Background(), options...)
-	t.Cleanup(stop)
-	ctx, closeTab := chromedp.NewContext(ctx)
-	t.Cleanup(closeTab)
-	ctx, late := context.WithTimeout(ctx, 2*time.Minute)
-	t.Cleanup(late)
-	b := &tab{TB: t, ctx: ctx, look: l}
+	b := &tab{TB: t, ctx: browsertest.Start(t, 2*time.Minute), look: l}
 	b.prepare()
 	return b
 }
@@ -81,10 +66,8 @@ func (b *tab) another() *tab {
 func (b *tab) prepare() {
 	b.Helper()
 	b.must(chromedp.Listen(b.ctx, b.listen))
-	call(b, log.Enable, cdp.Empty{})
 	call(b, network.Enable, network.EnableParams{})
-	call(b, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{
-		Source: `addEventListener("securitypolicyviolation", (e) => console.error("policy: " + e.violatedDirective + " " + e.blockedURI))`})
+	b.complaints = browsertest.Listen(b, b.ctx)
 	call(b, emulation.SetUserAgentOverride, emulation.SetUserAgentOverrideParams{
 		UserAgent: eval[string](b, "navigator.userAgent"), AcceptLanguage: b.look.language})
 	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
@@ -93,22 +76,9 @@ func (b *tab) prepare() {
 }
 
 func (b *tab) listen(event any) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	switch e := event.(type) {
-	case *runtime.EventConsoleAPICalled:
-		if e.Type == runtime.ConsoleAPICalledTypeError || e.Type == runtime.ConsoleAPICalledTypeWarning || e.Type == runtime.ConsoleAPICalledTypeAssert {
-			text := ""
-			for _, arg := range e.Args {
-				text += string(arg.Value)
-			}
-			b.complaints = append(b.complaints, "console: "+text)
-		}
-	case *runtime.EventExceptionThrown:
-		b.complaints = append(b.complaints, fmt.Sprintf("exception: %s %v", e.ExceptionDetails.Text, e.ExceptionDetails.Exception))
-	case *log.EventEntryAdded:
-		b.complaints = append(b.complaints, fmt.Sprintf("%s %s: %s %s", e.Entry.Source, e.Entry.Level, e.Entry.Text, e.Entry.URL))
-	case *network.EventRequestWillBeSent:
+	if e, ok := event.(*network.EventRequestWillBeSent); ok {
+		b.mu.Lock()
+		defer b.mu.Unlock()
 		b.requests = append(b.requests, e.Request.URL)
 	}
 }
@@ -117,11 +87,11 @@ func (b *tab) listen(event any) {
 // to nobody but its server.
 func (b *tab) clean(server string) {
 	b.Helper()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, c := range b.complaints {
+	for _, c := range b.complaints.All() {
 		b.Error(c)
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	for _, r := range b.requests {
 		if !strings.HasPrefix(r, server) && r != "about:blank" {
 			b.Errorf("the page asked for %s", r)
@@ -133,9 +103,7 @@ func (b *tab) clean(server string) {
 func (b *tab) complains(of string) {
 	b.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		b.mu.Lock()
-		all := strings.Join(b.complaints, "\n")
-		b.mu.Unlock()
+		all := strings.Join(b.complaints.All(), "\n")
 		if strings.Contains(all, of) {
 			return
 		}

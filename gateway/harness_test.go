@@ -246,15 +246,15 @@ func newWorldWith(t *testing.T, redis string, o *operator) *world {
 	ctx := t.Context()
 	w := &world{t: t, redis: redis, operator: o, log: new(lockedBuffer)}
 	dir := t.TempDir()
-	db, err := registry.OpenDatabase(filepath.Join(dir, "db"))
+	db, dialect, err := registry.OpenDatabase(filepath.Join(dir, "db"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	if w.registry, err = registry.Open(ctx, db, []byte("pepper")); err != nil {
+	if w.registry, err = registry.Open(ctx, db, dialect, []byte("pepper")); err != nil {
 		t.Fatal(err)
 	}
-	record, err := policy.OpenRecord(ctx, db, registry.Dialect)
+	record, err := policy.OpenRecord(ctx, db, dialect)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,10 +3,13 @@
 //
 // The decision is pure and small (Set.Allows). Around it:
 //
-//	Record  the permission sets as saved, in SQL
-//	Store   saves them, and keeps those in use in Redis
-//	Lua     the same decision inside a Redis script, so that asking and acting
-//	        are one step
+//	policy.go  the decision, and the words of this package
+//	record.go  the permission sets as saved, in SQL
+//	view.go    the same, by provider
+//	store.go   saves them, and keeps those in use in Redis
+//	epoch.go   which Redis server is believed, and until when
+//	lua.go     the decision inside a Redis script, so that asking and acting are
+//	           one step
 //
 // A set is in Redis only while it is certain to be what the record says (see
 // Store). A script that does not find it there answers "unknown", and unknown
@@ -14,6 +17,7 @@
 package policy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -66,7 +70,11 @@ type Employee struct {
 	FIN  FIN
 }
 
-func (e Employee) String() string { return fmt.Sprintf("%s/%s", e.VOEN, e.FIN) }
+func (e Employee) String() string { return string(e.VOEN) + "/" + string(e.FIN) }
+
+func (e Employee) compare(f Employee) int {
+	return cmp.Or(cmp.Compare(e.VOEN, f.VOEN), cmp.Compare(e.FIN, f.FIN))
+}
 
 // Set is the permission set of one employee. The zero value allows everything,
 // as it is where a manager never said anything.
@@ -96,9 +104,24 @@ func (s Set) With(p Provider, allowed bool) Set {
 	return s
 }
 
-// Errors that callers tell apart.
-var (
-	// ErrUnavailable says that the permission set cannot be read or changed for
-	// certain right now: nobody it is about is admitted.
-	ErrUnavailable = errors.New("policy: the permission set is not available")
-)
+// differ lists the providers that are excepted in one of two sets; sorted.
+func (s Set) differ(t Set) (all []Provider) {
+	for _, p := range s.Exceptions {
+		if _, both := slices.BinarySearch(t.Exceptions, p); !both {
+			all = append(all, p)
+		}
+	}
+	for _, p := range t.Exceptions {
+		if _, both := slices.BinarySearch(s.Exceptions, p); !both {
+			all = append(all, p)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// ErrUnavailable says that the permission set cannot be read or changed for
+// certain right now: nobody it is about is admitted.
+var ErrUnavailable = errors.New("policy: the permission set is not available")
+
+func unavailable(err error) error { return fmt.Errorf("%w: %w", ErrUnavailable, err) }

@@ -60,7 +60,28 @@ func (s *Store) admitted(ctx context.Context, p Provider) (bool, error) {
 	return false, ErrUnavailable
 }
 
-func nothing(*sql.Tx, Set, Set) error { return nil }
+// admittedSoon asks until a new epoch has begun, for two seconds.
+func (s *Store) admittedSoon(ctx context.Context, p Provider) (ok bool, err error) {
+	for until := time.Now().Add(2 * time.Second); time.Now().Before(until); time.Sleep(10 * time.Millisecond) {
+		if ok, err = s.admitted(ctx, p); err == nil {
+			break
+		}
+	}
+	return ok, err
+}
+
+// save changes the employee's set.
+func (s *Store) save(ctx context.Context, change func(Set) Set) (Set, error) {
+	sets, err := s.Save(ctx, saveOf(change))
+	if err != nil {
+		return Set{}, err
+	}
+	return sets[0], nil
+}
+
+func saveOf(change func(Set) Set) Save {
+	return Save{Employees: []Employee{employee}, Change: func(_ Employee, before Set) (Set, error) { return change(before), nil }}
+}
 
 func block(p Provider) func(Set) Set   { return func(s Set) Set { return s.With(p, false) } }
 func unblock(p Provider) func(Set) Set { return func(s Set) Set { return s.With(p, true) } }
@@ -126,25 +147,25 @@ func TestBlockIsInForceWhenItsSaveReturns(t *testing.T) {
 			}
 		}
 		expect("bank", true)
-		if set, err := s.Save(ctx, employee, block("bank"), nothing); err != nil || set.Version != 1 {
+		if set, err := s.save(ctx, block("bank")); err != nil || set.Version != 1 {
 			t.Fatalf("%+v %v", set, err)
 		}
 		expect("bank", false)
 		expect("notary", true)
-		if _, err := s.Save(ctx, employee, func(Set) Set { return Set{BlockAll: true, Exceptions: []Provider{"notary"}} }, nothing); err != nil {
+		if _, err := s.save(ctx, func(Set) Set { return Set{BlockAll: true, Exceptions: []Provider{"notary"}} }); err != nil {
 			t.Fatal(err)
 		}
 		expect("bank", false)
 		expect("joined-later", false)
 		expect("notary", true)
-		if set, err := s.Save(ctx, employee, block("bank"), nothing); err != nil || set.Version != 2 {
+		if set, err := s.save(ctx, block("bank")); err != nil || set.Version != 2 {
 			t.Errorf("a save that changes nothing: %+v %v", set, err)
 		}
-		list, err := s.Record.List(ctx, "1234567890")
+		list, err := s.Record.List(ctx, "1234567890", Employee{}, 10)
 		if err != nil || len(list) != 1 || list[0].Employee != employee || !list[0].Set.BlockAll {
 			t.Errorf("%+v %v", list, err)
 		}
-		if other, err := s.Record.List(ctx, "0987654321"); err != nil || len(other) != 0 {
+		if other, err := s.Record.List(ctx, "0987654321", Employee{}, 10); err != nil || len(other) != 0 {
 			t.Errorf("%+v %v", other, err)
 		}
 	})
@@ -184,7 +205,7 @@ func TestAdmissionsRacingSaves(t *testing.T) {
 			})
 		}
 		for range 100 {
-			if _, err := s.Save(ctx, employee, block("bank"), nothing); err != nil {
+			if _, err := s.save(ctx, block("bank")); err != nil {
 				t.Fatal(err)
 			}
 			blocked.Add(1)
@@ -194,7 +215,7 @@ func TestAdmissionsRacingSaves(t *testing.T) {
 				time.Sleep(time.Millisecond)
 			}
 			blocked.Add(1)
-			if _, err := s.Save(ctx, employee, unblock("bank"), nothing); err != nil {
+			if _, err := s.save(ctx, unblock("bank")); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -216,7 +237,7 @@ func TestSavesRacing(t *testing.T) {
 			for j := range 3 {
 				p := Provider(fmt.Sprintf("p%d-%d", i, j))
 				all.Go(func() {
-					if _, err := s.Save(ctx, employee, block(p), nothing); err != nil {
+					if _, err := s.save(ctx, block(p)); err != nil {
 						t.Error(err)
 					}
 					if ok, err := s.admitted(ctx, p); ok {
@@ -232,6 +253,29 @@ func TestSavesRacing(t *testing.T) {
 	})
 }
 
+// leave begins a save, commits it, and dies.
+func (s *Store) leave(t *testing.T, change func(Set) Set) (token string) {
+	t.Helper()
+	epoch, err := s.begin(t.Context(), []Employee{employee}, "dead", saveTime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if change != nil {
+		if _, err := s.Record.commit(t.Context(), epoch, "dead", saveOf(change)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return "dead"
+}
+
+// outlive moves the time of a save that was left, in place of waiting for it.
+func (s *Store) outlive(t *testing.T, token string) {
+	t.Helper()
+	if err := s.Redis.HIncrBy(t.Context(), gateKey(employee), "s:"+token, -saveTime.Milliseconds()).Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A process dies between the commit in SQL and the end of its save in Redis.
 func TestSaveCutOffAfterItsCommit(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, addr string) {
@@ -240,13 +284,7 @@ func TestSaveCutOffAfterItsCommit(t *testing.T) {
 		if ok, err := s.admitted(ctx, "bank"); !ok || err != nil {
 			t.Fatal(ok, err)
 		}
-		keys := []string{SetKey(employee), gateKey(employee)}
-		if err := beginSave.Run(ctx, s.Redis, keys, "dead").Err(); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := s.Record.change(ctx, employee, block("bank"), nothing); err != nil {
-			t.Fatal(err)
-		}
+		token := s.leave(t, block("bank"))
 		started := time.Now()
 		if ok, err := s.admitted(ctx, "bank"); ok || !errors.Is(err, ErrUnavailable) {
 			t.Errorf("while the save hangs: %t %v", ok, err)
@@ -254,15 +292,34 @@ func TestSaveCutOffAfterItsCommit(t *testing.T) {
 		if waited := time.Since(started); waited > time.Second {
 			t.Errorf("the refusal took %s", waited)
 		}
-		// Its age is moved instead of waiting for it.
-		if err := s.Redis.HIncrBy(ctx, keys[1], "s:dead", -int64(takeover/time.Second)).Err(); err != nil {
-			t.Fatal(err)
-		}
+		s.outlive(t, token)
 		if ok, err := s.admitted(ctx, "bank"); ok || err != nil {
-			t.Errorf("after the takeover: %t %v", ok, err)
+			t.Errorf("after it was given up: %t %v", ok, err)
 		}
 		if ok, err := s.admitted(ctx, "notary"); !ok || err != nil {
-			t.Errorf("after the takeover: %t %v", ok, err)
+			t.Errorf("after it was given up: %t %v", ok, err)
+		}
+	})
+}
+
+// A save that somebody gave up cannot commit any more, however late it tries.
+func TestSaveThatWasGivenUpDoesNotCommit(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, addr string) {
+		s := openStore(t, addr)
+		ctx := t.Context()
+		epoch, err := s.begin(ctx, []Employee{employee}, "slow", saveTime)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.outlive(t, "slow")
+		if ok, err := s.admitted(ctx, "bank"); !ok || err != nil {
+			t.Fatalf("after it was given up: %t %v", ok, err)
+		}
+		if _, err := s.Record.commit(ctx, epoch, "slow", saveOf(block("bank"))); !errors.Is(err, errTooLate) {
+			t.Errorf("it committed: %v", err)
+		}
+		if set, err := s.Record.Get(ctx, employee); err != nil || !set.Allows("bank") {
+			t.Errorf("%+v %v", set, err)
 		}
 	})
 }
@@ -272,14 +329,17 @@ func TestSlowLoadDoesNotUndoASave(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, addr string) {
 		s := openStore(t, addr)
 		ctx := t.Context()
-		gen, err := look.Run(ctx, s.Redis, []string{gateKey(employee)}, "first", 4, 60).Text()
-		if err != nil {
+		if err := s.Renew(ctx); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Save(ctx, employee, block("bank"), nothing); err != nil {
+		found, err := look.Run(ctx, s.Redis, []string{gateKey(employee)}, "first", 60).StringSlice()
+		if err != nil || len(found) != 3 {
+			t.Fatal(found, err)
+		}
+		if _, err := s.save(ctx, block("bank")); err != nil {
 			t.Fatal(err)
 		}
-		stored, err := put.Run(ctx, s.Redis, []string{SetKey(employee), gateKey(employee)}, gen, 60, "allow", 0).Bool()
+		stored, err := put.Run(ctx, s.Redis, []string{SetKey(employee), gateKey(employee)}, found[2], found[1], 60, "allow", 0).Bool()
 		if err != nil || stored {
 			t.Errorf("the old set was stored: %t %v", stored, err)
 		}
@@ -293,18 +353,18 @@ func TestRedisGoneAndBackEmpty(t *testing.T) {
 	server := redistest.Start(t)
 	s := openStore(t, server.Addr)
 	ctx := t.Context()
-	if _, err := s.Save(ctx, employee, block("bank"), nothing); err != nil {
+	if _, err := s.save(ctx, block("bank")); err != nil {
 		t.Fatal(err)
 	}
 	server.Kill()
 	if ok, err := s.admitted(ctx, "bank"); ok || err == nil {
 		t.Errorf("without Redis: %t %v", ok, err)
 	}
-	if _, err := s.Save(ctx, employee, unblock("bank"), nothing); !errors.Is(err, ErrUnavailable) {
+	if _, err := s.save(ctx, unblock("bank")); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("a save without Redis: %v", err)
 	}
 	server.Restart()
-	if ok, err := s.admitted(ctx, "bank"); ok || err != nil {
+	if ok, err := s.admittedSoon(ctx, "bank"); ok || err != nil {
 		t.Errorf("Redis back, empty: %t %v", ok, err)
 	}
 }
@@ -320,7 +380,7 @@ func TestRedisBackWithAnOldDump(t *testing.T) {
 	if err := s.Redis.Save(ctx).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Save(ctx, employee, block("bank"), nothing); err != nil {
+	if _, err := s.save(ctx, block("bank")); err != nil {
 		t.Fatal(err)
 	}
 	server.Kill()
@@ -328,7 +388,7 @@ func TestRedisBackWithAnOldDump(t *testing.T) {
 	if n, err := s.Redis.Exists(ctx, SetKey(employee)).Result(); n != 1 || err != nil {
 		t.Fatalf("the dump does not have the old set (%v): this shows nothing", err)
 	}
-	if ok, err := s.admitted(ctx, "bank"); ok || err != nil {
+	if ok, err := s.admittedSoon(ctx, "bank"); ok || err != nil {
 		t.Errorf("%t %v", ok, err)
 	}
 }
@@ -338,7 +398,9 @@ func TestSaveIsAllOrNothing(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, addr string) {
 		s := openStore(t, addr)
 		failure := errors.New("the audit log is full")
-		if _, err := s.Save(t.Context(), employee, block("bank"), func(*sql.Tx, Set, Set) error { return failure }); !errors.Is(err, failure) {
+		save := saveOf(block("bank"))
+		save.Also = func(context.Context, *sql.Tx, []Changed) error { return failure }
+		if _, err := s.Save(t.Context(), save); !errors.Is(err, failure) {
 			t.Errorf("%v", err)
 		}
 		if ok, err := s.admitted(t.Context(), "bank"); !ok || err != nil {
@@ -348,22 +410,25 @@ func TestSaveIsAllOrNothing(t *testing.T) {
 }
 
 // Redis forgets in the middle of a save, and somebody loads the old record
-// before the save commits: the end of the save takes that out again.
+// before the save commits: that was another epoch, so it does not commit.
 func TestRedisEmptiedDuringASave(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, addr string) {
 		s := openStore(t, addr)
 		ctx := t.Context()
-		_, err := s.Save(ctx, employee, func(before Set) Set {
-			if err := s.Redis.FlushAll(ctx).Err(); err != nil {
-				t.Error(err)
-			}
-			if _, err := put.Run(ctx, s.Redis, []string{SetKey(employee), gateKey(employee)},
-				look.Run(ctx, s.Redis, []string{gateKey(employee)}, "new", 4, 60).Val(), 60, "allow", 0).Bool(); err != nil {
-				t.Error(err)
-			}
-			return before.With("bank", false)
-		}, nothing)
+		epoch, err := s.begin(ctx, []Employee{employee}, "slow", saveTime)
 		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Redis.FlushAll(ctx).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if ok, err := s.admitted(ctx, "bank"); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		if _, err := s.Record.commit(ctx, epoch, "slow", saveOf(block("bank"))); !errors.Is(err, errTooLate) {
+			t.Fatalf("it committed, and the set from before is believed: %v", err)
+		}
+		if _, err := s.save(ctx, block("bank")); err != nil {
 			t.Fatal(err)
 		}
 		if ok, err := s.admitted(ctx, "bank"); ok || err != nil {

@@ -6,210 +6,309 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"regexp"
+	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/singleflight"
 )
 
 // Store saves permission sets, and brings them into Redis for the scripts that
 // ask (Lua).
 //
 // Two keys per employee. The set itself is a hash: "default" is allow or
-// block, and a field "x:" + provider stands for each exception. The gate
-// beside it is a hash with "gen", a random word that changes whenever a save
-// begins or ends, and "s:" + token with the start time of each save under way.
+// block, a field "x:" + provider stands for each exception, and "epoch" tells
+// in which it was put (epoch.go). The gate beside it is a hash with "gen", a
+// random word that changes whenever a save begins or ends, and "s:" + token for
+// each save under way, with the time until which it may take.
 //
 //	save:  begin   the set leaves Redis, the save is written into the gate
-//	       commit  in SQL
+//	       commit  in SQL, if the epoch in which it began still counts
 //	       finish  the save leaves the gate, gen changes, no set is in Redis
-//	load:  look    gen, and no save under way
+//	load:  look    gen, the epoch, and no save under way
 //	       read    from SQL
-//	       put     the set enters Redis if gen is what it was
+//	       put     the set enters Redis if gen and the epoch are what they were
 //
 // So a set that enters Redis was read while no save was under way, and any
 // save that begins later takes it out first: what is in Redis is what the
 // record says, from before a save's commit until its return nothing is, and
-// nobody is admitted in between. A process that dies between begin and finish
-// leaves its save in the gate; after takeover whoever comes next removes it
-// and loads what the record says by then. Redis coming back empty costs a load.
+// nobody is admitted in between.
 //
-// A Redis that comes back with an old dump, or a replica that takes over, may
-// hold sets from before a save. So each set carries the epoch in which it was
-// put, and counts in that epoch only. The epoch is the server's run id: every
-// connection writes it before anything else (OpenEpoch), so nothing runs on a
-// restarted server before the sets of its earlier life have lost their force.
+// A process that dies between begin and finish leaves its save in the gate.
+// Whoever comes when its time is over gives it up in SQL, where it then either
+// is on record or can never be, takes it out of the gate, and loads what the
+// record says.
 type Store struct {
 	Record *Record
 	Redis  *redis.Client // its OnConnect is OpenEpoch
+
+	renewing singleflight.Group
+	moving   moving // of renewing
 }
 
-// A save commits within commitTimeout of its begin or not at all, so after
-// takeover it is dead. A set leaves Redis after lifetime and is loaded again.
+// Save is a change of one or several sets, made together or not at all.
+type Save struct {
+	Employees []Employee // whom it may change, each once
+	// Check is asked in the transaction, before any set is changed, if it is there.
+	Check func(ctx context.Context, tx *sql.Tx) error
+	// Change gives the set as it is to be. Its Version is not looked at.
+	Change func(e Employee, before Set) (Set, error)
+	// Also runs last in the same transaction, with the sets that changed, which
+	// may be none, if it is there.
+	Also func(ctx context.Context, tx *sql.Tx, changed []Changed) error
+}
+
+// Changed is a set before and after a save that changed it.
+type Changed struct {
+	Employee      Employee
+	Before, After Set
+}
+
+// A save may take saveTime, and perSet more for each set; then it is dead. A
+// set leaves Redis after lifetime and is loaded again.
 const (
-	commitTimeout = 2 * time.Second
-	takeover      = 2 * commitTimeout
-	lifetime      = time.Hour
+	saveTime = 2 * time.Second
+	perSet   = 2 * time.Millisecond
+	lifetime = time.Hour
 )
 
-const keyEpoch = "imza:epoch"
-
-var runID = regexp.MustCompile(`(?m)^run_id:([0-9a-f]+)`)
-
-// noServerInfo is how the embedded Redis, and no other, answers INFO server.
-const noServerInfo = "section (server) is not supported"
-
-// OpenEpoch is for a Redis client's OnConnect. A server that does not tell its
-// run id is not spoken to: after a restart nothing would tell old sets from new.
-func OpenEpoch(ctx context.Context, conn *redis.Conn) error {
-	info, err := conn.Info(ctx, "server").Result()
-	match := runID.FindStringSubmatch(info)
-	switch {
-	case err != nil && err.Error() == noServerInfo:
-		match = []string{"", "embedded"} // it has no dump to come back from either
-	case err != nil:
-		return fmt.Errorf("policy: the epoch: %w", err)
-	case match == nil:
-		return errors.New("policy: the epoch: INFO server tells no run_id")
-	}
-	return conn.Set(ctx, keyEpoch, match[1], 0).Err()
-}
-
-// SetKey is where the set of an employee is in Redis, for scripts that use Lua.
-func SetKey(e Employee) string { return "imza:permissions:" + e.String() }
-
-func gateKey(e Employee) string { return "imza:gate:" + e.String() }
-
-// Lua defines verdict(set, provider) for a script: "allow", "block" or, where
-// the set is not in Redis, "unknown". An empty key is that of a certificate
-// that no organisation has a say in.
-const Lua = `
-local function verdict(set, provider)
-  if set == '' then return 'allow' end
-  local found = redis.call('HMGET', set, 'default', 'x:' .. provider, 'epoch')
-  if not found[1] or found[3] ~= redis.call('GET', '` + keyEpoch + `') then return 'unknown' end
-  if not found[2] then return found[1] end
-  if found[1] == 'allow' then return 'block' end
-  return 'allow'
-end
-`
-
 var (
+	// beginSave returns the epoch, or nothing if none is believed.
 	beginSave = redis.NewScript(`
+local epoch = redis.call('GET', '` + keyLease + `')
+if not epoch then return false end
 redis.call('DEL', KEYS[1])
 local time = redis.call('TIME')
-redis.call('HSET', KEYS[2], 's:' .. ARGV[1], time[1], 'gen', time[1] .. '.' .. time[2] .. ARGV[1])
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('HSET', KEYS[2], 's:' .. ARGV[1], string.format('%.0f', now + ARGV[2]), 'gen', time[1] .. '.' .. time[2] .. ARGV[1])
 redis.call('PERSIST', KEYS[2])
-return 1`)
+return epoch`)
 
-	finishSave = redis.NewScript(`
+	// endSaves takes saves out of the gate.
+	endSaves = redis.NewScript(`
 redis.call('DEL', KEYS[1])
-redis.call('HDEL', KEYS[2], 's:' .. ARGV[1])
+for i = 2, #ARGV do redis.call('HDEL', KEYS[2], 's:' .. ARGV[i]) end
 local time = redis.call('TIME')
-redis.call('HSET', KEYS[2], 'gen', time[1] .. '.' .. time[2] .. ARGV[1])
-redis.call('EXPIRE', KEYS[2], ARGV[2])
+redis.call('HSET', KEYS[2], 'gen', time[1] .. '.' .. time[2] .. ARGV[#ARGV])
+redis.call('EXPIRE', KEYS[2], ARGV[1])
 return 1`)
 
-	// look returns gen, or nothing while a save is under way. Saves that must be
-	// dead are removed, with a new gen, so that nothing read before counts.
+	// look returns the epoch and gen; or, while saves are under way, the tokens of
+	// those whose time is over; or nothing if no epoch is believed.
 	look = redis.NewScript(`
+local epoch = redis.call('GET', '` + keyLease + `')
+if not epoch then return {} end
 local time = redis.call('TIME')
-local now, busy, renew = tonumber(time[1]), false, false
+local now, busy, dead = time[1] * 1000 + math.floor(time[2] / 1000), false, {'dead'}
 local fields = redis.call('HGETALL', KEYS[1])
 for i = 1, #fields, 2 do
   if fields[i] ~= 'gen' then
-    if now - tonumber(fields[i + 1]) >= tonumber(ARGV[2]) then
-      redis.call('HDEL', KEYS[1], fields[i])
-      renew = true
-    else
-      busy = true
-    end
+    busy = true
+    if now >= tonumber(fields[i + 1]) then dead[#dead + 1] = string.sub(fields[i], 3) end
   end
 end
-if busy then return false end
-if renew or redis.call('HEXISTS', KEYS[1], 'gen') == 0 then
+if busy then return dead end
+if #fields == 0 then
   redis.call('HSET', KEYS[1], 'gen', time[1] .. '.' .. time[2] .. ARGV[1])
 end
-redis.call('SETNX', '` + keyEpoch + `', ARGV[1]) -- somebody emptied a running server
-redis.call('EXPIRE', KEYS[1], ARGV[3])
-return redis.call('HGET', KEYS[1], 'gen')`)
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+return {'free', epoch, redis.call('HGET', KEYS[1], 'gen')}`)
 
-	// put stores the set (default, version, exceptions …) if gen is unchanged
-	// and no save is under way.
+	// put stores the set (default, version, exceptions …) if gen and the epoch are
+	// unchanged and no save is under way.
 	put = redis.NewScript(`
 local fields = redis.call('HKEYS', KEYS[2])
-if #fields ~= 1 or redis.call('HGET', KEYS[2], 'gen') ~= ARGV[1] then return 0 end
+if #fields ~= 1 or redis.call('HGET', KEYS[2], 'gen') ~= ARGV[1] or redis.call('GET', '` + keyLease + `') ~= ARGV[2] then return 0 end
 redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], 'default', ARGV[3], 'version', ARGV[4], 'epoch', redis.call('GET', '` + keyEpoch + `'))
-for i = 5, #ARGV do redis.call('HSET', KEYS[1], 'x:' .. ARGV[i], 1) end
-redis.call('EXPIRE', KEYS[1], ARGV[2])
+redis.call('HSET', KEYS[1], 'epoch', ARGV[2], 'default', ARGV[4], 'version', ARGV[5])
+for i = 6, #ARGV do redis.call('HSET', KEYS[1], 'x:' .. ARGV[i], 1) end
+redis.call('EXPIRE', KEYS[1], ARGV[3])
 return 1`)
 )
 
-// Save changes the set of one employee. When it returns without an error the
-// change is in force: every script that asks from then on sees it. also runs
-// in the same SQL transaction, if anything changed.
+// Save changes sets. When it returns without an error the change is in force:
+// every script that asks from then on sees it. It returns the sets as they are
+// then, in the order of save.Employees.
 //
 // With ErrUnavailable the change may be on record or not, and may be repeated;
-// until it is certain nobody of the set is admitted.
-func (s *Store) Save(ctx context.Context, e Employee, change func(Set) Set, also func(tx *sql.Tx, before, after Set) error) (Set, error) {
+// until it is certain nobody of these sets is admitted. With any other error
+// nothing was changed.
+func (s *Store) Save(ctx context.Context, save Save) ([]Set, error) {
 	token := rand.Text()
-	keys := []string{SetKey(e), gateKey(e)}
-	commit, cancel := context.WithTimeout(ctx, commitTimeout)
-	if err := beginSave.Run(commit, s.Redis, keys, token).Err(); err != nil {
-		cancel()
-		return Set{}, unavailable(err)
-	}
-	saved, failed := s.Record.change(commit, e, change, also)
-	if commit.Err() != nil { // whether it is on record cannot be told
-		failed = unavailable(errors.Join(failed, commit.Err()))
-	}
-	cancel()
-	// The caller going away must not leave the gate shut.
-	finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	allowed := saveTime + time.Duration(len(save.Employees))*perSet
+	until, cancel := context.WithTimeout(ctx, allowed)
 	defer cancel()
-	if err := finishSave.Run(finish, s.Redis, keys, token, int(2*lifetime/time.Second)).Err(); err != nil {
-		return Set{}, unavailable(errors.Join(failed, err))
+	// The caller going away must not leave the gates shut.
+	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*allowed)
+	defer cancel()
+	epoch, err := s.begin(until, save.Employees, token, allowed)
+	if err != nil {
+		return nil, unavailable(errors.Join(err, s.end(after, save.Employees, token)))
 	}
-	return saved, failed
+	sets, err := s.commit(until, after, epoch, token, save)
+	if errors.Is(err, errUncertain) {
+		return nil, unavailable(err) // whoever comes next will find out
+	}
+	if err := s.end(after, save.Employees, token); err != nil {
+		return nil, unavailable(err)
+	}
+	if errors.Is(err, errTooLate) || err != nil && until.Err() != nil {
+		err = unavailable(err)
+	}
+	return sets, err
 }
+
+// commit makes the save in SQL, and finds out whether it is there if that was
+// not answered.
+func (s *Store) commit(until, after context.Context, epoch int64, token string, save Save) ([]Set, error) {
+	sets, err := s.Record.commit(until, epoch, token, save)
+	if !errors.Is(err, errUncertain) {
+		return sets, err
+	}
+	onRecord, failed := s.Record.giveUp(after, token)
+	switch {
+	case failed != nil:
+		return nil, errors.Join(err, failed)
+	case onRecord:
+		return sets, nil
+	}
+	return nil, fmt.Errorf("%w: %v", errTooLate, err)
+}
+
+// begin writes a save into the gates, and returns the epoch in which it began.
+func (s *Store) begin(ctx context.Context, employees []Employee, token string, allowed time.Duration) (int64, error) {
+	for {
+		answers, err := s.each(ctx, employees, beginSave, token, allowed.Milliseconds())
+		if err == nil {
+			return s.sameEpoch(answers)
+		}
+		if !errors.Is(err, redis.Nil) || ctx.Err() != nil {
+			return 0, err
+		}
+		// Some may have begun; the save has one token for all tries.
+		if err := s.Renew(ctx); errors.Is(err, errMoving) {
+			err = pause(ctx, moveTime/50)
+		} else if err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (s *Store) sameEpoch(answers []*redis.Cmd) (epoch int64, err error) {
+	for i, a := range answers {
+		text, err := a.Text()
+		if err != nil {
+			return 0, err
+		}
+		number, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		if i > 0 && number != epoch {
+			return 0, errTooLate
+		}
+		epoch = number
+	}
+	return epoch, nil
+}
+
+// end takes a save out of its gates.
+func (s *Store) end(ctx context.Context, employees []Employee, token string) error {
+	_, err := s.each(ctx, employees, endSaves, int(2*lifetime/time.Second), token)
+	return err
+}
+
+// each runs a script for the set and the gate of every employee, some hundreds
+// in one round trip.
+func (s *Store) each(ctx context.Context, employees []Employee, script *redis.Script, args ...any) (answers []*redis.Cmd, err error) {
+	const batch = 500
+	for len(employees) > 0 {
+		n := min(batch, len(employees))
+		pipe := s.Redis.Pipeline()
+		for _, e := range employees[:n] {
+			answers = append(answers, script.EvalSha(ctx, pipe, []string{SetKey(e), gateKey(e)}, args...))
+		}
+		_, err := pipe.Exec(ctx)
+		if err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
+			if err := script.Load(ctx, s.Redis).Err(); err != nil {
+				return nil, err
+			}
+			answers = answers[:len(answers)-n]
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		employees = employees[n:]
+	}
+	return answers, nil
+}
+
+// patience is how long a load waits for saves of its set.
+const patience = time.Second / 4
 
 // Load brings the set of one employee from the record into Redis, if it is not
 // there. While a save is under way it fails with ErrUnavailable.
 func (s *Store) Load(ctx context.Context, e Employee) error {
-	for wait := time.Millisecond; wait < time.Second/4; {
-		gen, err := look.Run(ctx, s.Redis, []string{gateKey(e)}, rand.Text(), int(takeover/time.Second), int(2*lifetime/time.Second)).Text()
-		if errors.Is(err, redis.Nil) {
-			if err := pause(ctx, wait); err != nil {
-				return unavailable(err)
-			}
-			wait *= 2
-			continue
-		}
-		if err != nil {
+	var waited time.Duration
+	for wait := time.Millisecond; ; wait *= 2 {
+		loaded, err := s.load(ctx, e)
+		switch {
+		case err != nil:
 			return unavailable(err)
-		}
-		set, err := s.Record.Get(ctx, e)
-		if err != nil {
-			return unavailable(err)
-		}
-		args := []any{gen, int(lifetime / time.Second), "allow", set.Version}
-		if set.BlockAll {
-			args[2] = "block"
-		}
-		for _, p := range set.Exceptions {
-			args = append(args, string(p))
-		}
-		stored, err := put.Run(ctx, s.Redis, []string{SetKey(e), gateKey(e)}, args...).Bool()
-		if err != nil {
-			return unavailable(err)
-		}
-		if stored {
+		case loaded:
 			return nil
+		case waited >= patience:
+			return unavailable(errors.New("a save of it is under way"))
 		}
-		wait *= 2
+		if err := pause(ctx, wait); err != nil {
+			return unavailable(err)
+		}
+		waited += wait
 	}
-	return unavailable(errors.New("it keeps changing"))
+}
+
+// load tries once.
+func (s *Store) load(ctx context.Context, e Employee) (bool, error) {
+	keys := []string{SetKey(e), gateKey(e)}
+	found, err := look.Run(ctx, s.Redis, keys[1:], rand.Text(), int(2*lifetime/time.Second)).StringSlice()
+	switch {
+	case err != nil:
+		return false, err
+	case len(found) == 0:
+		return false, s.Renew(ctx)
+	case found[0] == "dead":
+		return false, s.giveUp(ctx, e, found[1:])
+	}
+	epoch, gen := found[1], found[2]
+	set, err := s.Record.Get(ctx, e)
+	if err != nil {
+		return false, err
+	}
+	args := []any{gen, epoch, int(lifetime / time.Second), "allow", set.Version}
+	if set.BlockAll {
+		args[3] = "block"
+	}
+	for _, p := range set.Exceptions {
+		args = append(args, string(p))
+	}
+	return put.Run(ctx, s.Redis, keys, args...).Bool()
+}
+
+// giveUp ends saves that a process left behind: they are on record, or never
+// will be.
+func (s *Store) giveUp(ctx context.Context, e Employee, tokens []string) error {
+	if len(tokens) == 0 {
+		return nil
+	}
+	args := []any{int(2 * lifetime / time.Second)}
+	for _, token := range tokens {
+		if _, err := s.Record.giveUp(ctx, token); err != nil {
+			return err
+		}
+		args = append(args, token)
+	}
+	return endSaves.Run(ctx, s.Redis, []string{SetKey(e), gateKey(e)}, args...).Err()
 }
 
 func pause(ctx context.Context, d time.Duration) error {
@@ -217,8 +316,6 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-time.After(d):
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return fmt.Errorf("policy: %w", ctx.Err())
 	}
 }
-
-func unavailable(err error) error { return fmt.Errorf("%w: %w", ErrUnavailable, err) }

@@ -122,12 +122,12 @@ func testKilled(t *testing.T, rounds int, dir string, flags ...string) {
 // program has had time to write it.
 func recordedAs(t *testing.T, dir string, final map[string]string) {
 	t.Helper()
-	db, err := registry.OpenDatabase(filepath.Join(dir, "imza.db"))
+	db, dialect, err := registry.OpenDatabase(filepath.Join(dir, "imza.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	r, err := registry.Open(t.Context(), db, nil)
+	r, err := registry.Open(t.Context(), db, dialect, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -235,7 +235,7 @@ func ignoreClosed(f func() error) func() error {
 }
 
 func (p *program) openRecord(ctx context.Context) (*policy.Store, error) {
-	db, err := registry.OpenDatabase(filepath.Join(p.config.Data, "imza.db"))
+	db, dialect, err := registry.OpenDatabase(filepath.Join(p.config.Data, "imza.db"))
 	if err != nil {
 		return nil, err
 	}
@@ -244,10 +244,10 @@ func (p *program) openRecord(ctx context.Context) (*policy.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.registry, err = registry.Open(ctx, db, pepper); err != nil {
+	if p.registry, err = registry.Open(ctx, db, dialect, pepper); err != nil {
 		return nil, err
 	}
-	record, err := policy.OpenRecord(ctx, db, registry.Dialect)
+	record, err := policy.OpenRecord(ctx, db, dialect)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@
 package cabinet
 
 import (
+	"context"
 	"database/sql"
 	_ "embed"
 	"errors"
@@ -101,7 +102,7 @@ func (b *Cabinet) list(c echo.Context) error {
 			return gateway.Invalid("voen", "ten digits")
 		}
 	}
-	saved, err := b.Permissions.Record.List(c.Request().Context(), voen)
+	saved, err := b.Permissions.Record.List(c.Request().Context(), voen, policy.Employee{}, 1000)
 	if err != nil {
 		return err
 	}
@@ -164,9 +165,18 @@ func notFound(err error) error {
 func (b *Cabinet) save(c echo.Context, e policy.Employee, action, subject string, change func(policy.Set) policy.Set) error {
 	ctx := c.Request().Context()
 	actor, _ := c.Get(administratorOf).(string)
-	saved, err := b.Permissions.Save(ctx, e, change, func(tx *sql.Tx, before, after policy.Set) error {
-		return registry.Audit(ctx, tx, registry.Change{Actor: actor, Action: action, Subject: subject,
-			Before: permissions(e, before), After: permissions(e, after)})
+	saved, err := b.Permissions.Save(ctx, policy.Save{
+		Employees: []policy.Employee{e},
+		Change:    func(_ policy.Employee, before policy.Set) (policy.Set, error) { return change(before), nil },
+		Also: func(ctx context.Context, tx *sql.Tx, changed []policy.Changed) error {
+			for _, c := range changed {
+				if err := registry.Audit(ctx, tx, registry.Change{Actor: actor, Action: action, Subject: subject,
+					Before: permissions(e, c.Before), After: permissions(e, c.After)}); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
 	})
 	if errors.Is(err, policy.ErrUnavailable) {
 		return &gateway.Refusal{Code: gateway.PolicyUnavailable, Detail: "not certain to be in force: save it again", Cause: err}
@@ -174,5 +184,5 @@ func (b *Cabinet) save(c echo.Context, e policy.Employee, action, subject string
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, permissions(e, saved))
+	return c.JSON(http.StatusOK, permissions(e, saved[0]))
 }

@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"github.com/pressly/goose/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/redis/go-redis/v9"
@@ -117,13 +118,14 @@ func must(t testing.TB, err error) {
 func (s *Stack) openRecord(t testing.TB) {
 	t.Helper()
 	ctx := t.Context()
+	var dialect goose.Dialect
 	var err error
-	s.DB, err = registry.OpenDatabase(filepath.Join(t.TempDir(), "imza.db"))
+	s.DB, dialect, err = registry.OpenDatabase(filepath.Join(t.TempDir(), "imza.db"))
 	must(t, err)
 	t.Cleanup(func() { s.DB.Close() })
-	s.Registry, err = registry.Open(ctx, s.DB, []byte("pepper of a test"))
+	s.Registry, err = registry.Open(ctx, s.DB, dialect, []byte("pepper of a test"))
 	must(t, err)
-	record, err := policy.OpenRecord(ctx, s.DB, registry.Dialect)
+	record, err := policy.OpenRecord(ctx, s.DB, dialect)
 	must(t, err)
 	s.Permissions = &policy.Store{Record: record}
 	for voen, name := range organisations {

@@ -55,12 +55,12 @@ type record struct {
 
 func open(t testing.TB, dir string) *record {
 	t.Helper()
-	db, err := registry.OpenDatabase(filepath.Join(dir, "record.db"))
+	db, dialect, err := registry.OpenDatabase(filepath.Join(dir, "record.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	r, err := registry.Open(t.Context(), db, pepper)
+	r, err := registry.Open(t.Context(), db, dialect, pepper)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,13 +225,13 @@ func TestOpeningAtOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {
-			db, err := registry.OpenDatabase(filepath.Join(dir, "record.db"))
+			db, dialect, err := registry.OpenDatabase(filepath.Join(dir, "record.db"))
 			if err != nil {
 				t.Error(err)
 				return
 			}
 			defer db.Close()
-			if _, err := registry.Open(t.Context(), db, pepper); err != nil {
+			if _, err := registry.Open(t.Context(), db, dialect, pepper); err != nil {
 				t.Error(err)
 			}
 		})
@@ -246,11 +246,11 @@ func TestDatabaseThatCannotBeOpenedIsAnError(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "text"), []byte(strings.Repeat("no database ", 100)), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		db, err := registry.OpenDatabase(path)
+		db, dialect, err := registry.OpenDatabase(path)
 		if err != nil {
 			continue
 		}
-		if _, err := registry.Open(t.Context(), db, pepper); err == nil {
+		if _, err := registry.Open(t.Context(), db, dialect, pepper); err == nil {
 			t.Errorf("%s was opened as a record", name)
 		}
 		db.Close()

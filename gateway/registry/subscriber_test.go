@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pressly/goose/v3"
+
 	"imza/gateway"
 	"imza/gateway/registry"
 	"imza/pki"
@@ -99,7 +101,7 @@ func TestUserIDsAreHashedForTheirNumberUnderThePepper(t *testing.T) {
 	if rows.Err() != nil || len(hashes) != 2 || bytes.Equal(hashes[0], hashes[1]) || len(hashes[0]) != 32 {
 		t.Errorf("%x", hashes)
 	}
-	stolen, err := registry.Open(t.Context(), r.db, []byte("another pepper"))
+	stolen, err := registry.Open(t.Context(), r.db, goose.DialectSQLite3, []byte("another pepper"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -422,7 +422,7 @@ func TestRedisEmptiedDuringASave(t *testing.T) {
 		if err := s.Redis.FlushAll(ctx).Err(); err != nil {
 			t.Fatal(err)
 		}
-		if ok, err := s.admitted(ctx, "bank"); !ok || err != nil {
+		if ok, err := s.admittedSoon(ctx, "bank"); !ok || err != nil {
 			t.Fatal(ok, err)
 		}
 		if _, err := s.Record.commit(ctx, epoch, "slow", saveOf(block("bank"))); !errors.Is(err, errTooLate) {

@@ -8,8 +8,8 @@ import (
 )
 
 // There are no policy lines: the matcher alone decides, and it is evaluated
-// once. The role is called what no provider can be. Its links are a map, and so is
-// what g remembers of them.
+// once. The role's links are a map, and so is what g remembers of them. No
+// provider can have the role's name, which g would take for a link.
 const casbinModel = `
 [request_definition]
 r = provider

@@ -48,6 +48,9 @@ const (
 	promptPeriod = 10 * time.Minute
 	// idempotencyPeriod is how long a repeated request is known as one.
 	idempotencyPeriod = 24 * time.Hour
+	// lineMemory is how long a telephone is remembered, with its card's counter:
+	// as long as the clock of Redis may ever be set back.
+	lineMemory = 24 * time.Hour
 )
 
 // counterEpoch is where the counters of cards begin: a counter is at least the
@@ -55,18 +58,18 @@ const (
 var counterEpoch = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // admit is the whole admission in one step: repetition, policy, telephone and
-// limits are asked, and the transaction is created, or nothing is.
+// limits are asked, and the transaction is created, or nothing is. What it costs
+// is the number of commands in it, so what belongs to a telephone is one hash.
 var admit = redis.NewScript(policy.Lua + `
-local tx, telephone, set, counter, deadlines, journal, prompts, wrong, idempotency =
-  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
-local id, provider, timeout, data, entry = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
-local body, wrongLimit, promptLimit, promptPeriod, epoch, idempotencyPeriod =
-  ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9], tonumber(ARGV[10]), ARGV[11]
+local tx, telephone, set, wrong, deadlines, journal, idempotency =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local id, provider, timeout, data, entry, body = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local wrongLimit, promptLimit, promptPeriod, epoch, lineMemory, idempotencyPeriod =
+  tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10], ARGV[11], ARGV[12]
 
-if redis.call('HGET', tx, 'data') == data then -- the script is run again after a lost answer
-  local before = redis.call('HMGET', tx, 'deadline', 'counter')
-  return {'admitted', before[1], before[2]}
-end
+local known = redis.call('HMGET', tx, 'data', 'deadline', 'counter')
+if known[1] == data then return {'admitted', known[2], known[3]} end -- run again after a lost answer
+if known[1] then return {'taken'} end
 if idempotency ~= '' then
   local first = redis.call('HMGET', idempotency, 'id', 'body')
   if first[1] then
@@ -77,27 +80,26 @@ end
 if tonumber(redis.call('GET', wrong) or '0') >= wrongLimit then return {'not_a_subscriber'} end
 local said = verdict(set, provider)
 if said ~= 'allow' then return {said} end
-if redis.call('EXISTS', telephone) == 1 then return {'busy', redis.call('PTTL', telephone)} end
-local shown = tonumber(redis.call('GET', prompts) or '0')
-if shown >= promptLimit then return {'prompts', redis.call('PTTL', prompts)} end
-if redis.call('EXISTS', tx) == 1 then return {'taken'} end
 
 local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local deadline = string.format('%.0f', now + timeout)
-local count = math.max(tonumber(redis.call('GET', counter) or '0') + 1, now - epoch)
-count = string.format('%.0f', count)
-redis.call('SET', counter, count)
-redis.call('HSET', tx, 'state', 'pending', 'progress', 'accepted', 'data', data, 'deadline', deadline, 'counter', count, 'accepted', string.format('%.0f', now))
-redis.call('SET', telephone, id, 'PX', timeout)
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local line = redis.call('HMGET', telephone, 'id', 'until', 'prompts', 'since', 'counter')
+if line[1] and now < tonumber(line[2]) then return {'busy', line[2] - now} end
+local shown, since = tonumber(line[3] or '0'), tonumber(line[4] or '0')
+if now - since >= promptPeriod then shown, since = 0, now end
+if shown >= promptLimit then return {'prompts', since + promptPeriod - now} end
+
+local accepted, deadline = string.format('%.0f', now), string.format('%.0f', now + timeout)
+local count = string.format('%.0f', math.max((line[5] or 0) + 1, now - epoch))
+redis.call('HSET', telephone, 'id', id, 'until', deadline, 'prompts', shown + 1, 'since', string.format('%.0f', since), 'counter', count)
+if since == now then redis.call('PEXPIRE', telephone, lineMemory) end
+redis.call('HSET', tx, 'state', 'pending', 'progress', 'accepted', 'data', data, 'deadline', deadline, 'counter', count, 'accepted', accepted)
 redis.call('ZADD', deadlines, deadline, id)
-redis.call('INCR', prompts)
-if shown == 0 then redis.call('PEXPIRE', prompts, promptPeriod) end
+redis.call('XADD', journal, '*', 'entry', entry, 'deadline', deadline, 'accepted', accepted)
 if idempotency ~= '' then
   redis.call('HSET', idempotency, 'id', id, 'body', body)
   redis.call('PEXPIRE', idempotency, idempotencyPeriod)
 end
-redis.call('XADD', journal, '*', 'id', id, 'state', 'pending', 'entry', entry, 'deadline', deadline, 'accepted', string.format('%.0f', now))
 return {'admitted', deadline, count}`)
 
 // Admit judges a request and, if it is good, creates the transaction and sends
@@ -129,6 +131,16 @@ func (g *Gateway) admit(ctx context.Context, r Request) (*Transaction, error) {
 		}
 		return nil, err
 	}
+	admitted, err := g.decide(ctx, t, r)
+	if err == nil && admitted == t {
+		g.push(t, r.Timeout)
+	}
+	return admitted, err
+}
+
+// decide runs the script until it knows the permission set. It returns the
+// transaction, admitted, or that of a request that this one repeats.
+func (g *Gateway) decide(ctx context.Context, t *Transaction, r Request) (*Transaction, error) {
 	for range 4 {
 		t.Accepted = time.Now() // before the script, so that no wait is left out
 		answer, err := g.runAdmit(ctx, t, r)
@@ -144,7 +156,6 @@ func (g *Gateway) admit(ctx context.Context, r Request) (*Transaction, error) {
 			if t.Counter, err = strconv.ParseUint(answer[2], 10, 64); err != nil {
 				return nil, fmt.Errorf("gateway: counter: %w", err)
 			}
-			g.push(t, r.Timeout)
 			return t, nil
 		case "unknown":
 			if err := g.permissions.Load(ctx, *t.Employee); err != nil {
@@ -293,46 +304,34 @@ func (g *Gateway) hashRequest(r Request) string {
 }
 
 func (g *Gateway) runAdmit(ctx context.Context, t *Transaction, r Request) ([]string, error) {
-	data, err := json.Marshal(t)
+	keys, args, err := g.admitArguments(t, r)
 	if err != nil {
 		return nil, err
-	}
-	entry, err := json.Marshal(t.entry())
-	if err != nil {
-		return nil, err
-	}
-	idempotency := ""
-	if r.IdempotencyKey != "" {
-		idempotency = keyIdempotency(r.Provider, r.IdempotencyKey)
-	}
-	keys := []string{
-		keyTransaction(t.ID), keyTelephone(t.MSISDN), t.keySet(), keyCounter(t.ICCID), keyDeadlines,
-		keyJournal, keyPrompts(t.MSISDN), keyWrongUserID(r.Provider, t.MSISDN), idempotency,
 	}
 	// A client that goes away must not leave it open whether the script ran.
 	deadline, _ := ctx.Deadline()
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
 	defer cancel()
-	return stringsOf(admit.Run(ctx, g.redis, keys,
-		t.ID, string(t.Provider), r.Timeout.Milliseconds(), data, entry,
-		g.hashRequest(r), wrongUserIDs, g.promptLimit, promptPeriod.Milliseconds(),
-		counterEpoch.UnixMilli(), idempotencyPeriod.Milliseconds()))
+	return g.runScript(ctx, admit, keys, args...)
 }
 
-// stringsOf reads a script's answer: a list of strings and numbers.
-func stringsOf(cmd *redis.Cmd) ([]string, error) {
-	list, err := cmd.Slice()
+func (g *Gateway) admitArguments(t *Transaction, r Request) (keys []string, args []any, err error) {
+	data, err := json.Marshal(t)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	answer := make([]string, len(list))
-	for i, v := range list {
-		answer[i] = fmt.Sprint(v)
+	entry, err := json.Marshal(t.entry())
+	if err != nil {
+		return nil, nil, err
 	}
-	if len(answer) == 0 {
-		return nil, errors.New("gateway: a script answered nothing")
+	idempotency, body := "", ""
+	if r.IdempotencyKey != "" {
+		idempotency, body = keyIdempotency(r.Provider, r.IdempotencyKey), g.hashRequest(r)
 	}
-	return answer, nil
+	keys = []string{keyTransaction(t.ID), keyTelephone(t.MSISDN), t.keySet(), keyWrongUserID(r.Provider, t.MSISDN), keyDeadlines, keyJournal, idempotency}
+	args = []any{t.ID, string(t.Provider), r.Timeout.Milliseconds(), data, entry, body,
+		wrongUserIDs, g.promptLimit, promptPeriod.Milliseconds(), counterEpoch.UnixMilli(), lineMemory.Milliseconds(), idempotencyPeriod.Milliseconds()}
+	return keys, args, nil
 }
 
 func newID() string {

@@ -58,14 +58,17 @@ const (
 // all segments. They stay: if one of somebody else's is among them, the card's
 // own may still come and take its place.
 var collect = redis.NewScript(`
-local id = redis.call('GET', KEYS[1])
+local line = redis.call('HMGET', KEYS[1], 'id', 'until')
+local id, time = line[1], redis.call('TIME')
 if not id then return {} end
+local left = line[2] - time[1] * 1000 - math.floor(time[2] / 1000)
+if left <= 0 then return {} end
 local total = tonumber(ARGV[1])
 if total == 1 then return {id, ARGV[3]} end
 local segments, message = ARGV[4] .. id, ARGV[5] .. ':'
 if redis.call('HLEN', segments) >= tonumber(ARGV[6]) and redis.call('HEXISTS', segments, message .. ARGV[2]) == 0 then return {} end
 redis.call('HSET', segments, message .. ARGV[2], ARGV[3])
-redis.call('PEXPIRE', segments, math.max(redis.call('PTTL', KEYS[1]), 1000))
+redis.call('PEXPIRE', segments, math.max(left, 1000))
 local all = {id}
 for i = 1, total do
   all[i + 1] = redis.call('HGET', segments, message .. i)

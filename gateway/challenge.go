@@ -185,7 +185,7 @@ func (g *Gateway) operatorName(t *Transaction) string {
 
 // letGo frees a telephone that a transaction holds.
 var letGo = redis.NewScript(`
-if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+if redis.call('HGET', KEYS[1], 'id') == ARGV[1] then redis.call('HDEL', KEYS[1], 'id') end
 return 1`)
 
 // freeTelephone frees the telephone of a transaction that was withdrawn before

@@ -23,17 +23,23 @@ const (
 	NotFound             Code = "not_found"
 	Unavailable          Code = "unavailable" // a transaction cannot be read right now
 	Unauthorized         Code = "unauthorized"
+	Forbidden            Code = "forbidden"           // the key is good, but not for this
+	VersionConflict      Code = "version_conflict"    // what was changed is no longer what was looked at; More has both
+	CertificateRevoked   Code = "certificate_revoked" // and stays so
+	LastOperator         Code = "last_operator"       // who else would administrate
+	InvalidImport        Code = "invalid_import"      // More says which rows
 	DocumentTooLarge     Code = "document_too_large"
 	Internal             Code = "internal" // ours; the log says more
 )
 
-// Refusal is an error that the provider is told.
+// Refusal is an error that the client is told.
 type Refusal struct {
 	Code       Code
-	Field      string        // of InvalidRequest
-	Detail     string        // for people; no secret, nothing of anybody else
-	RetryAfter time.Duration // 0: no advice
-	Cause      error         // for the log
+	Field      string         // of InvalidRequest
+	Detail     string         // for people; no secret, nothing of anybody else
+	More       map[string]any // other members of the problem document, as JSON
+	RetryAfter time.Duration  // 0: no advice
+	Cause      error          // for the log
 }
 
 func (r *Refusal) Error() string {

@@ -30,7 +30,7 @@ type outcome struct {
 // A withdrawn transaction keeps its telephone until its deadline, since its
 // prompt is on the screen; the card's late answer lets it go.
 var finalise = redis.NewScript(policy.Lua + `
-local tx, telephone, set, deadlines, journal, prompts = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local tx, telephone, set, deadlines, journal = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local id, provider, state, reason, cms, entry, retention, channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 
 local found = redis.call('HMGET', tx, 'state', 'deadline', 'accepted', 'progress', 'hint')
@@ -40,7 +40,7 @@ if not found[1] then
 end
 if found[1] ~= 'pending' then
   redis.call('ZREM', deadlines, id)
-  if state ~= 'cancelled_by_provider' and state ~= 'undeliverable' and state ~= 'absent' and redis.call('GET', telephone) == id then redis.call('DEL', telephone) end
+  if state ~= 'cancelled_by_provider' and state ~= 'undeliverable' and state ~= 'absent' and redis.call('HGET', telephone, 'id') == id then redis.call('HDEL', telephone, 'id') end
   return {'was', found[1]}
 end
 local time = redis.call('TIME')
@@ -59,12 +59,14 @@ redis.call('HSET', tx, 'state', state, 'reason', reason, 'ended', ended)
 if cms ~= '' then redis.call('HSET', tx, 'cms', cms) end
 redis.call('PEXPIRE', tx, retention)
 redis.call('ZREM', deadlines, id)
-if state ~= 'cancelled_by_provider' and redis.call('GET', telephone) == id then redis.call('DEL', telephone) end
-if state == 'signed' then redis.call('DEL', prompts) end
-if (state == 'undeliverable' or state == 'absent') and found[4] ~= 'delivered' and tonumber(redis.call('GET', prompts) or '0') > 0 then
-  redis.call('DECR', prompts) -- nobody saw it
+if redis.call('EXISTS', telephone) == 1 then
+  if state ~= 'cancelled_by_provider' and redis.call('HGET', telephone, 'id') == id then redis.call('HDEL', telephone, 'id') end
+  if state == 'signed' then redis.call('HSET', telephone, 'prompts', 0) end
+  if (state == 'undeliverable' or state == 'absent') and found[4] ~= 'delivered' and tonumber(redis.call('HGET', telephone, 'prompts') or '0') > 0 then
+    redis.call('HINCRBY', telephone, 'prompts', -1) -- nobody saw it
+  end
 end
-redis.call('XADD', journal, '*', 'id', id, 'state', state, 'reason', reason, 'entry', entry, 'deadline', found[2], 'accepted', found[3], 'ended', ended)
+redis.call('XADD', journal, '*', 'state', state, 'reason', reason, 'entry', entry, 'deadline', found[2], 'accepted', found[3], 'ended', ended)
 redis.call('PUBLISH', channel, id)
 return {'ended', state, reason}`)
 
@@ -76,10 +78,10 @@ func (g *Gateway) finish(ctx context.Context, t *Transaction, o outcome) (State,
 	if err != nil {
 		return "", err
 	}
-	keys := []string{keyTransaction(t.ID), keyTelephone(t.MSISDN), t.keySet(), keyDeadlines, keyJournal, keyPrompts(t.MSISDN)}
+	keys := []string{keyTransaction(t.ID), keyTelephone(t.MSISDN), t.keySet(), keyDeadlines, keyJournal}
 	for range 4 {
-		answer, err := stringsOf(finalise.Run(ctx, g.redis, keys,
-			t.ID, string(t.Provider), string(o.state), o.reason, o.cms, entry, retention.Milliseconds(), channelFinal))
+		answer, err := g.runScript(ctx, finalise, keys,
+			t.ID, string(t.Provider), string(o.state), o.reason, o.cms, entry, retention.Milliseconds(), channelFinal)
 		if err != nil {
 			return "", fmt.Errorf("gateway: ending %s: %w", t.ID, err)
 		}

@@ -51,6 +51,7 @@ type Config struct {
 // Gateway runs the signing path. Its methods are safe for concurrent use.
 type Gateway struct {
 	redis       *redis.Client
+	pipe        *redis.AutoPipeliner // of redis
 	permissions *policy.Store
 	directory   Directory
 	journal     Journal
@@ -83,6 +84,10 @@ func New(c Config) *Gateway {
 	key := hmac.New(sha256.New, c.MasterKey)
 	key.Write([]byte("imza idempotency"))
 	g.requestKey = key.Sum(nil)
+	var err error
+	if g.pipe, err = c.Redis.AsyncAutoPipelineWithOptions(&redis.AutoPipelineOptions{Unordered: true, MaxConcurrentBatches: 2}); err != nil {
+		panic(err) // cannot be: its options are the library's own
+	}
 	if g.promptLimit == 0 {
 		g.promptLimit = 10
 	}
@@ -95,15 +100,17 @@ const (
 	sweepEvery     = 200 * time.Millisecond
 	drainEvery     = 100 * time.Millisecond
 	reconcileEvery = 30 * time.Second
+	renewEvery     = 100 * time.Millisecond // a quarter of the time that it holds
 	// redisPatience is how long one step may wait for Redis: a provider is to be
 	// told within a second, all else included.
 	redisPatience = 800 * time.Millisecond
 )
 
-// Run does the standing work until the context ends: it ends what is past its
-// deadline, moves the journal into SQL, and wakes those who wait.
+// Run does the standing work until the context ends: it has the permission sets
+// in Redis believed, ends what is past its deadline, moves the journal into SQL, and wakes those who wait.
 func (g *Gateway) Run(ctx context.Context) {
 	var work sync.WaitGroup
+	work.Go(func() { g.every(ctx, "policy", renewEvery, g.permissions.Renew) })
 	work.Go(func() { g.every(ctx, "sweep", sweepEvery, g.sweep) })
 	work.Go(func() { g.every(ctx, "journal", drainEvery, g.drain) })
 	work.Go(func() { g.every(ctx, "reconcile", reconcileEvery, g.reconcile) })

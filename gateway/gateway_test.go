@@ -438,6 +438,7 @@ func TestCounterRisesAfterRedisIsLost(t *testing.T) {
 		}
 		server.Kill()
 		server.Restart()
+		w.awaitPolicy()
 		for w.gateway.Ready(t.Context()) != nil {
 			time.Sleep(10 * time.Millisecond)
 		}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"database/sql"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -397,11 +396,26 @@ func (w *world) recorded(id string) gateway.Entry {
 	}
 }
 
+// awaitPolicy waits until a Redis server that has taken another's place counts.
+func (w *world) awaitPolicy() {
+	w.t.Helper()
+	for until := time.Now().Add(2 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		err := w.permissions.Renew(w.t.Context())
+		if err == nil {
+			return
+		}
+		if time.Now().After(until) {
+			w.t.Fatal(err)
+		}
+	}
+}
+
 func (w *world) block(allowed bool) {
 	w.t.Helper()
-	nothing := func(*sql.Tx, policy.Set, policy.Set) error { return nil }
-	if _, err := w.permissions.Save(w.t.Context(), policy.Employee{VOEN: voen, FIN: fin},
-		func(s policy.Set) policy.Set { return s.With(provider, allowed) }, nothing); err != nil {
+	if _, err := w.permissions.Save(w.t.Context(), policy.Save{
+		Employees: []policy.Employee{{VOEN: voen, FIN: fin}},
+		Change:    func(_ policy.Employee, s policy.Set) (policy.Set, error) { return s.With(provider, allowed), nil },
+	}); err != nil {
 		w.t.Fatal(err)
 	}
 }

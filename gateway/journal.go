@@ -46,7 +46,9 @@ func parseEntry(m redis.XMessage) (e Entry, err error) {
 	if err := json.Unmarshal([]byte(field("entry")), &e); err != nil {
 		return e, fmt.Errorf("gateway: %w", err)
 	}
-	e.State, e.Reason = State(field("state")), field("reason")
+	if e.State, e.Reason = State(field("state")), field("reason"); e.State == "" {
+		e.State = Pending
+	}
 	if e.Deadline, err = parseMillis(field("deadline")); err != nil {
 		return e, err
 	}

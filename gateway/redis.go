@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -28,4 +30,40 @@ func OpenRedis(url string) (*redis.Client, error) {
 	options.DialerRetries = 1
 	options.OnConnect = policy.OpenEpoch
 	return redis.NewClient(options), nil
+}
+
+// runScript runs a script of the signing path. Those that run at once go to the
+// server in one write, which is what makes many of them cheap. When the context
+// ends, a script that is on its way may still run.
+func (g *Gateway) runScript(ctx context.Context, script *redis.Script, keys []string, args ...any) ([]string, error) {
+	command := make([]any, 0, 3+len(keys)+len(args))
+	command = append(command, "evalsha", script.Hash(), len(keys))
+	for _, k := range keys {
+		command = append(command, k)
+	}
+	run := redis.NewCmd(ctx, append(command, args...)...)
+	err := g.pipe.Submit(ctx, run).WaitContext(ctx)
+	if redis.HasErrorPrefix(err, "NOSCRIPT") { // a server that has just started
+		return stringsOf(script.Eval(ctx, g.redis, keys, args...))
+	}
+	if err != nil {
+		return nil, err // and run is not ours to read
+	}
+	return stringsOf(run)
+}
+
+// stringsOf reads a script's answer: a list of strings and numbers.
+func stringsOf(cmd *redis.Cmd) ([]string, error) {
+	list, err := cmd.Slice()
+	if err != nil {
+		return nil, err
+	}
+	answer := make([]string, len(list))
+	for i, v := range list {
+		answer[i] = fmt.Sprint(v)
+	}
+	if len(answer) == 0 {
+		return nil, errors.New("gateway: a script answered nothing")
+	}
+	return answer, nil
 }

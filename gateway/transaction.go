@@ -102,9 +102,7 @@ var ErrNotRecorded = errors.New("gateway: no such transaction on record")
 // Keys in Redis. One transaction's live in a hash until retention after its
 // end; docs/transaction.md tells what each is for.
 func keyTransaction(id string) string      { return "imza:transaction:" + id }
-func keyTelephone(m simcard.MSISDN) string { return "imza:telephone:" + string(m) }
-func keyPrompts(m simcard.MSISDN) string   { return "imza:prompts:" + string(m) }
-func keyCounter(c simcard.ICCID) string    { return "imza:counter:" + string(c) }
+func keyTelephone(m simcard.MSISDN) string { return "imza:line:" + string(m) }
 func keyReceipt(operator, messageID string) string {
 	return "imza:receipt:" + operator + ":" + messageID
 }

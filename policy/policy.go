@@ -124,4 +124,9 @@ func (s Set) differ(t Set) (all []Provider) {
 // certain right now: nobody it is about is admitted.
 var ErrUnavailable = errors.New("policy: the permission set is not available")
 
-func unavailable(err error) error { return fmt.Errorf("%w: %w", ErrUnavailable, err) }
+func unavailable(err error) error {
+	if errors.Is(err, ErrUnavailable) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}

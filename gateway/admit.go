@@ -63,9 +63,9 @@ var counterEpoch = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
 var admit = redis.NewScript(policy.Lua + `
 local tx, telephone, set, wrong, deadlines, journal, idempotency =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
-local id, provider, timeout, data, entry, body = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local id, provider, timeout, data, body = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local wrongLimit, promptLimit, promptPeriod, epoch, lineMemory, idempotencyPeriod =
-  tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10], ARGV[11], ARGV[12]
+  tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9], ARGV[10], ARGV[11]
 
 local known = redis.call('HMGET', tx, 'data', 'deadline', 'counter')
 if known[1] == data then return {'admitted', known[2], known[3]} end -- run again after a lost answer
@@ -95,7 +95,7 @@ redis.call('HSET', telephone, 'id', id, 'until', deadline, 'prompts', shown + 1,
 if since == now then redis.call('PEXPIRE', telephone, lineMemory) end
 redis.call('HSET', tx, 'state', 'pending', 'progress', 'accepted', 'data', data, 'deadline', deadline, 'counter', count, 'accepted', accepted)
 redis.call('ZADD', deadlines, deadline, id)
-redis.call('XADD', journal, '*', 'entry', entry, 'deadline', deadline, 'accepted', accepted)
+redis.call('XADD', journal, '*', 'id', id, 'data', data, 'deadline', deadline, 'accepted', accepted)
 if idempotency ~= '' then
   redis.call('HSET', idempotency, 'id', id, 'body', body)
   redis.call('PEXPIRE', idempotency, idempotencyPeriod)
@@ -120,8 +120,11 @@ func (g *Gateway) Admit(ctx context.Context, r Request) (*Transaction, error) {
 }
 
 func (g *Gateway) admit(ctx context.Context, r Request) (*Transaction, error) {
-	// One budget for all of it, so that the provider is told in time.
-	ctx, cancel := context.WithTimeout(ctx, redisPatience)
+	// One budget for all of it, so that the provider is told in time. It is apart
+	// from the client's: one that goes away must not leave it open whether the
+	// script ran.
+	client := ctx
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(client), redisPatience)
 	defer cancel()
 	t, err := g.prepare(ctx, r)
 	if err != nil {
@@ -130,6 +133,9 @@ func (g *Gateway) admit(ctx context.Context, r Request) (*Transaction, error) {
 			return first, nil
 		}
 		return nil, err
+	}
+	if err := client.Err(); err != nil {
+		return nil, unavailable(Unavailable, err) // nobody is there to be told the id
 	}
 	admitted, err := g.decide(ctx, t, r)
 	if err == nil && admitted == t {
@@ -308,10 +314,6 @@ func (g *Gateway) runAdmit(ctx context.Context, t *Transaction, r Request) ([]st
 	if err != nil {
 		return nil, err
 	}
-	// A client that goes away must not leave it open whether the script ran.
-	deadline, _ := ctx.Deadline()
-	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
-	defer cancel()
 	return g.runScript(ctx, admit, keys, args...)
 }
 
@@ -320,16 +322,12 @@ func (g *Gateway) admitArguments(t *Transaction, r Request) (keys []string, args
 	if err != nil {
 		return nil, nil, err
 	}
-	entry, err := json.Marshal(t.entry())
-	if err != nil {
-		return nil, nil, err
-	}
 	idempotency, body := "", ""
 	if r.IdempotencyKey != "" {
 		idempotency, body = keyIdempotency(r.Provider, r.IdempotencyKey), g.hashRequest(r)
 	}
 	keys = []string{keyTransaction(t.ID), keyTelephone(t.MSISDN), t.keySet(), keyWrongUserID(r.Provider, t.MSISDN), keyDeadlines, keyJournal, idempotency}
-	args = []any{t.ID, string(t.Provider), r.Timeout.Milliseconds(), data, entry, body,
+	args = []any{t.ID, string(t.Provider), r.Timeout.Milliseconds(), data, body,
 		wrongUserIDs, g.promptLimit, promptPeriod.Milliseconds(), counterEpoch.UnixMilli(), lineMemory.Milliseconds(), idempotencyPeriod.Milliseconds()}
 	return keys, args, nil
 }

@@ -23,6 +23,7 @@ const (
 	NotFound             Code = "not_found"
 	Unavailable          Code = "unavailable" // a transaction cannot be read right now
 	Unauthorized         Code = "unauthorized"
+	ProviderSuspended    Code = "provider_suspended"  // whose key it is
 	Forbidden            Code = "forbidden"           // the key is good, but not for this
 	VersionConflict      Code = "version_conflict"    // what was changed is no longer what was looked at; More has both
 	CertificateRevoked   Code = "certificate_revoked" // and stays so

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -31,9 +30,9 @@ type outcome struct {
 // prompt is on the screen; the card's late answer lets it go.
 var finalise = redis.NewScript(policy.Lua + `
 local tx, telephone, set, deadlines, journal = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local id, provider, state, reason, cms, entry, retention, channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+local id, provider, state, reason, cms, retention, channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 
-local found = redis.call('HMGET', tx, 'state', 'deadline', 'accepted', 'progress', 'hint')
+local found = redis.call('HMGET', tx, 'state', 'deadline', 'accepted', 'progress', 'hint', 'data')
 if not found[1] then
   redis.call('ZREM', deadlines, id)
   return {'gone'}
@@ -66,7 +65,7 @@ if redis.call('EXISTS', telephone) == 1 then
     redis.call('HINCRBY', telephone, 'prompts', -1) -- nobody saw it
   end
 end
-redis.call('XADD', journal, '*', 'state', state, 'reason', reason, 'entry', entry, 'deadline', found[2], 'accepted', found[3], 'ended', ended)
+redis.call('XADD', journal, '*', 'id', id, 'data', found[6], 'state', state, 'reason', reason, 'deadline', found[2], 'accepted', found[3], 'ended', ended)
 redis.call('PUBLISH', channel, id)
 return {'ended', state, reason}`)
 
@@ -74,14 +73,10 @@ return {'ended', state, reason}`)
 // state that it then has. With an error nothing has changed, or it is not
 // known whether: finishing again is safe.
 func (g *Gateway) finish(ctx context.Context, t *Transaction, o outcome) (State, error) {
-	entry, err := json.Marshal(t.entry())
-	if err != nil {
-		return "", err
-	}
 	keys := []string{keyTransaction(t.ID), keyTelephone(t.MSISDN), t.keySet(), keyDeadlines, keyJournal}
 	for range 4 {
 		answer, err := g.runScript(ctx, finalise, keys,
-			t.ID, string(t.Provider), string(o.state), o.reason, o.cms, entry, retention.Milliseconds(), channelFinal)
+			t.ID, string(t.Provider), string(o.state), o.reason, o.cms, retention.Milliseconds(), channelFinal)
 		if err != nil {
 			return "", fmt.Errorf("gateway: ending %s: %w", t.ID, err)
 		}
@@ -104,15 +99,6 @@ func (g *Gateway) finish(ctx context.Context, t *Transaction, o outcome) (State,
 		}
 	}
 	return "", policy.ErrUnavailable
-}
-
-// entry is what the journal keeps; the scripts add state and times.
-func (t *Transaction) entry() Entry {
-	e := Entry{ID: t.ID, Provider: t.Provider, MSISDN: t.MSISDN, Serial: t.Serial}
-	if t.Employee != nil {
-		e.VOEN = t.Employee.VOEN
-	}
-	return e
 }
 
 // due lists what is past its deadline by the clock of Redis.

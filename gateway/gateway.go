@@ -85,7 +85,7 @@ func New(c Config) *Gateway {
 	key.Write([]byte("imza idempotency"))
 	g.requestKey = key.Sum(nil)
 	var err error
-	if g.pipe, err = c.Redis.AsyncAutoPipelineWithOptions(&redis.AutoPipelineOptions{Unordered: true, MaxConcurrentBatches: 2}); err != nil {
+	if g.pipe, err = c.Redis.AsyncAutoPipelineWithOptions(&redis.AutoPipelineOptions{Unordered: true, MaxConcurrentBatches: 3}); err != nil {
 		panic(err) // cannot be: its options are the library's own
 	}
 	if g.promptLimit == 0 {

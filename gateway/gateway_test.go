@@ -14,6 +14,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"imza/gateway"
+	"imza/gateway/registry"
 	"imza/policy"
 	"imza/policy/redistest"
 	"imza/simcard/applet"
@@ -212,7 +213,7 @@ func TestCertificateSuspendedUnderWay(t *testing.T) {
 	p := w.enrol(1)
 	tx := w.admit(p, time.Minute)
 	answer := p.answer(w.operator.next())
-	if err := w.registry.SetCertificateState(t.Context(), tx.Serial, "suspended"); err != nil {
+	if err := w.registry.SetCertificateState(t.Context(), tx.Serial, "suspended", registry.Change{}); err != nil {
 		t.Fatal(err)
 	}
 	w.operator.mustDeliver(p.number, answer...)
@@ -616,7 +617,7 @@ func TestEndsInTheStreamAreNotLost(t *testing.T) {
 		}
 		ms := deadline.UnixMilli()
 		if err := w.permissions.Redis.XAdd(t.Context(), &goredis.XAddArgs{Stream: "imza:journal", Values: map[string]any{
-			"entry": raw, "state": "signed", "reason": "", "deadline": ms, "accepted": ms, "ended": ms}}).Err(); err != nil {
+			"id": e.ID, "data": raw, "state": "signed", "reason": "", "deadline": ms, "accepted": ms, "ended": ms}}).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}

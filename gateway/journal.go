@@ -43,8 +43,13 @@ func (g *Gateway) drain(ctx context.Context) error {
 
 func parseEntry(m redis.XMessage) (e Entry, err error) {
 	field := func(name string) string { s, _ := m.Values[name].(string); return s }
-	if err := json.Unmarshal([]byte(field("entry")), &e); err != nil {
+	var t Transaction
+	if err := json.Unmarshal([]byte(field("data")), &t); err != nil {
 		return e, fmt.Errorf("gateway: %w", err)
+	}
+	e = Entry{ID: field("id"), Provider: t.Provider, MSISDN: t.MSISDN, Serial: t.Serial}
+	if t.Employee != nil {
+		e.VOEN = t.Employee.VOEN
 	}
 	if e.State, e.Reason = State(field("state")), field("reason"); e.State == "" {
 		e.State = Pending

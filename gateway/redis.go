@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -60,7 +61,14 @@ func stringsOf(cmd *redis.Cmd) ([]string, error) {
 	}
 	answer := make([]string, len(list))
 	for i, v := range list {
-		answer[i] = fmt.Sprint(v)
+		switch v := v.(type) {
+		case string:
+			answer[i] = v
+		case int64:
+			answer[i] = strconv.FormatInt(v, 10)
+		default:
+			return nil, fmt.Errorf("gateway: a script answered a %T", v)
+		}
 	}
 	if len(answer) == 0 {
 		return nil, errors.New("gateway: a script answered nothing")

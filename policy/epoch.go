@@ -28,6 +28,8 @@ import (
 //	                         takes the old epoch out of it (OpenEpoch), so its
 //	                         dump is not believed
 //	one that is emptied      has no number: a new epoch begins, at once
+//	a replica                holds what its primary holds, and the primary's run
+//	                         id, which is not its own: likewise taken out
 //	another server           has another run id: a new epoch begins, after moveTime
 //	back to the first        likewise; what it still holds is of an older epoch
 //
@@ -44,9 +46,10 @@ var runID = regexp.MustCompile(`(?m)^run_id:([0-9a-f]+)`)
 // noServerInfo is how the embedded Redis, and no other, answers INFO server.
 const noServerInfo = "section (server) is not supported"
 
-// keyEmbedded is where the embedded Redis gets its run id: it has no dump to
-// come back from, so what is in it is of one life.
-const keyEmbedded = "imza:run-id"
+// EmbeddedRunID is the key of the embedded Redis that tells its run id: any, if
+// nobody wrote one. It has no dump to come back from, so what is in it is of one
+// life.
+const EmbeddedRunID = "imza:run-id"
 
 // openEpoch takes the epoch of another life out of a server.
 var openEpoch = redis.NewScript(`
@@ -69,10 +72,10 @@ func OpenEpoch(ctx context.Context, conn *redis.Conn) error {
 func serverOf(ctx context.Context, conn *redis.Conn) (string, error) {
 	info, err := conn.Info(ctx, "server").Result()
 	if err != nil && err.Error() == noServerInfo {
-		if err := conn.SetNX(ctx, keyEmbedded, rand.Text(), 0).Err(); err != nil {
+		if err := conn.SetNX(ctx, EmbeddedRunID, rand.Text(), 0).Err(); err != nil {
 			return "", err
 		}
-		return conn.Get(ctx, keyEmbedded).Result()
+		return conn.Get(ctx, EmbeddedRunID).Result()
 	}
 	if err != nil {
 		return "", err
@@ -129,7 +132,14 @@ func (s *Store) Renew(ctx context.Context) error {
 	renewed := s.renewing.DoChan("", func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), moveTime)
 		defer cancel()
-		return nil, s.renew(ctx)
+		err := s.renew(ctx)
+		for range 3 { // another node may have been quicker
+			if !errors.Is(err, errTooLate) {
+				break
+			}
+			err = s.renew(ctx)
+		}
+		return nil, err
 	})
 	select {
 	case r := <-renewed:
@@ -144,15 +154,14 @@ func (s *Store) Renew(ctx context.Context) error {
 
 func (s *Store) renew(ctx context.Context) error {
 	keys := []string{keyEpoch, keyLease}
-	there, err := lookEpoch.Run(ctx, s.Redis, keys).StringSlice()
-	if err == nil && there[0] == "" { // somebody emptied it
-		conn := s.Redis.Conn()
-		defer conn.Close()
-		if err := OpenEpoch(ctx, conn); err != nil {
-			return err
-		}
-		there, err = lookEpoch.Run(ctx, s.Redis, keys).StringSlice()
+	// On one connection, so that all is said of one server. It is asked for its run
+	// id again: one that was a replica meanwhile holds that of another.
+	conn := s.Redis.Conn()
+	defer conn.Close()
+	if err := OpenEpoch(ctx, conn); err != nil {
+		return err
 	}
+	there, err := lookEpoch.Run(ctx, conn, keys).StringSlice()
 	if err != nil {
 		return err
 	}
@@ -185,9 +194,9 @@ func (s *Store) renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	renewed, err := lease.Run(ctx, s.Redis, keys, server, e.number, at, leaseTime.Milliseconds(), isNew).Bool()
+	renewed, err := lease.Run(ctx, conn, keys, server, e.number, at, leaseTime.Milliseconds(), isNew).Bool()
 	if err == nil && !renewed {
-		err = errors.New("it changed meanwhile")
+		err = errTooLate
 	}
 	return err
 }

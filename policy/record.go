@@ -9,10 +9,12 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
+	gooselock "github.com/pressly/goose/v3/lock"
 )
 
 //go:embed migrations/*.sql
@@ -21,7 +23,12 @@ var migrations embed.FS
 // Record is the permission sets as they were saved, in SQL.
 type Record struct{ db *sql.DB }
 
-// OpenRecord brings the tables of the record up to date. The database may hold
+// migrating is held while SQLite's tables are brought up to date: it has no lock
+// for that as PostgreSQL has.
+var migrating sync.Mutex
+
+// OpenRecord brings the tables of the record up to date, which several nodes may
+// do at once on PostgreSQL, and one process on SQLite. The database may hold
 // other tables; the record's migrations are counted apart from theirs.
 func OpenRecord(ctx context.Context, db *sql.DB, dialect goose.Dialect) (*Record, error) {
 	files, err := fs.Sub(migrations, "migrations")
@@ -32,7 +39,18 @@ func OpenRecord(ctx context.Context, db *sql.DB, dialect goose.Dialect) (*Record
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
-	provider, err := goose.NewProvider("", db, files, goose.WithStore(store))
+	options := []goose.ProviderOption{goose.WithStore(store)}
+	if dialect == goose.DialectPostgres {
+		locker, err := gooselock.NewPostgresSessionLocker(gooselock.WithLockTimeout(1, 300)) // seconds, tries
+		if err != nil {
+			return nil, fmt.Errorf("policy: %w", err)
+		}
+		options = append(options, goose.WithSessionLocker(locker))
+	} else {
+		migrating.Lock()
+		defer migrating.Unlock()
+	}
+	provider, err := goose.NewProvider("", db, files, options...)
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
@@ -72,9 +90,9 @@ func (r *Record) Get(ctx context.Context, e Employee) (s Set, err error) {
 }
 
 var (
-	// errTooLate says that a save cannot commit: its epoch is over, or somebody
-	// gave it up.
-	errTooLate = errors.New("policy: the save came too late")
+	// errTooLate says that what a save or a renewal goes by has changed: its epoch
+	// is over, or somebody gave it up.
+	errTooLate = errors.New("policy: it came too late")
 	// errUncertain says that a commit was not answered.
 	errUncertain = errors.New("policy: the save may be on record")
 )
@@ -95,22 +113,38 @@ func (r *Record) commit(ctx context.Context, epoch int64, token string, save Sav
 	if err := inTime(tx.ExecContext(ctx, `INSERT INTO permission_saves (token, on_record, at) VALUES ($1, TRUE, $2) ON CONFLICT (token) DO NOTHING`, token, time.Now().UnixMilli())); err != nil {
 		return nil, err
 	}
-	sets, changed, err := change(ctx, tx, save)
+	sets, changed, err := apply(ctx, tx, save)
 	if err != nil {
 		return nil, err
 	}
-	if len(changed) == 0 && save.Also == nil {
+	if changed == 0 && save.Also == nil {
 		return sets, nil // rolled back: there is nothing to save
-	}
-	if save.Also != nil {
-		if err := save.Also(ctx, tx, changed); err != nil {
-			return nil, err
-		}
 	}
 	if err := tx.Commit(); err != nil {
 		return sets, fmt.Errorf("%w: %w", errUncertain, err)
 	}
 	return sets, nil
+}
+
+// Try makes a save and takes it back: it returns what Save would, and nothing
+// changes. Nobody is kept from being admitted meanwhile.
+func (r *Record) Try(ctx context.Context, save Save) ([]Set, error) {
+	tx, err := r.db.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	defer tx.Rollback()
+	sets, _, err := apply(ctx, tx, save)
+	return sets, err
+}
+
+// apply makes a save in a transaction.
+func apply(ctx context.Context, tx *sql.Tx, save Save) (sets []Set, n int, err error) {
+	sets, changed, err := change(ctx, tx, save)
+	if err != nil || save.Also == nil {
+		return sets, len(changed), err
+	}
+	return sets, len(changed), save.Also(ctx, tx, changed)
 }
 
 // change applies a save to the sets, which it locks first: two saves of one set

@@ -68,7 +68,7 @@ type Changed struct {
 // set leaves Redis after lifetime and is loaded again.
 const (
 	saveTime = 2 * time.Second
-	perSet   = 2 * time.Millisecond
+	perSet   = 5 * time.Millisecond
 	lifetime = time.Hour
 )
 
@@ -186,9 +186,11 @@ func (s *Store) begin(ctx context.Context, employees []Employee, token string, a
 			return 0, err
 		}
 		// Some may have begun; the save has one token for all tries.
-		if err := s.Renew(ctx); errors.Is(err, errMoving) {
+		err = s.Renew(ctx)
+		if errors.Is(err, errMoving) {
 			err = pause(ctx, moveTime/50)
-		} else if err != nil {
+		}
+		if err != nil {
 			return 0, err
 		}
 	}
@@ -218,10 +220,10 @@ func (s *Store) end(ctx context.Context, employees []Employee, token string) err
 	return err
 }
 
-// each runs a script for the set and the gate of every employee, some hundreds
-// in one round trip.
+// each runs a script for the set and the gate of every employee, a hundred in
+// one round trip.
 func (s *Store) each(ctx context.Context, employees []Employee, script *redis.Script, args ...any) (answers []*redis.Cmd, err error) {
-	const batch = 500
+	const batch = 100
 	for len(employees) > 0 {
 		n := min(batch, len(employees))
 		pipe := s.Redis.Pipeline()

@@ -8,7 +8,7 @@ CREATE TABLE permission_views (
     PRIMARY KEY (voen, provider)
 );
 
-CREATE INDEX permission_exceptions_provider ON permission_exceptions (voen, provider);
+CREATE INDEX permission_exceptions_provider ON permission_exceptions (voen, provider, fin);
 
 -- How each save ended: on record, or given up by somebody who found it
 -- unfinished. Whoever writes first decides; at is in ms since 1970.

@@ -6,7 +6,7 @@ FUZZTIME ?= 20s
 # Card readers need cgo and libpcsclite-dev; without it imza is built without them.
 TAGS = $(shell pkg-config --exists libpcsclite 2>/dev/null && echo -tags pcsc)
 
-.PHONY: run build test lint fuzz bench bench-smpp deps debian headers
+.PHONY: run build test lint fuzz bench bench-smpp bench-policy deps debian headers
 
 run: build ## everything in one process, on the folder data/
 	bin/imza up
@@ -14,12 +14,13 @@ run: build ## everything in one process, on the folder data/
 build:
 	$(GO) build $(TAGS) -o bin/imza ./cmd/imza
 
-test: deps ## all tests, with the real Redis, OpenSSL, tshark, pcscd and Chromium
+test: deps ## all tests, with the real Redis, PostgreSQL, OpenSSL, tshark, pcscd and Chromium
 	$(GO) test -race -timeout 14m -tags pcsc ./...
 
 lint: headers
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt: $$unformatted"; exit 1; fi
 	$(GO) vet ./... && $(GO) vet -tags pcsc ./...
+	cd policy/benchmark && $(GO) vet ./...
 	$(GO) tool staticcheck ./... && $(GO) tool staticcheck -tags pcsc ./...
 	$(GO) mod verify
 
@@ -34,14 +35,18 @@ fuzz: ## every fuzz target for FUZZTIME
 bench-smpp: deps ## submit_sm a second: our client and server beside go-smpp and node-smpp
 	$(GO) run ./smpp/benchmark
 
+bench-policy: deps ## admissions a second beside bare calls of their script; a million employees; the decision beside other engines
+	$(GO) test -run '^$$' -bench 'Admission|Sizes' ./gateway
+	cd policy/benchmark && $(GO) run .
+
 bench: ## every benchmark; pki/cms sets the bare ECDSA check beside the verifier
-	$(GO) test -run '^$$' -bench . -benchmem -tags pcsc ./...
+	$(GO) test -run '^$$' -bench . -benchmem -timeout 60m -tags pcsc ./...
 
 deps: debian smpp/testdata/peers/node_modules/.package-lock.json ## what tests need from Debian and npm
 
 debian: headers
-	@.ci/deps redis-server:redis-server gcc:build-essential openssl:openssl tshark:tshark curl:curl \
-		/usr/sbin/bearerbox:kannel node:nodejs npm:npm /usr/share/perl5/Net/SMPP.pm:libnet-smpp-perl \
+	@.ci/deps redis-server:redis-server /usr/bin/pg_createcluster:postgresql gcc:build-essential openssl:openssl tshark:tshark curl:curl \
+		/usr/sbin/bearerbox:kannel node:nodejs npm:npm python3:python3 /usr/share/perl5/Net/SMPP.pm:libnet-smpp-perl \
 		/usr/sbin/pcscd:pcscd $(VPCD):vsmartcard-vpcd opensc-tool:opensc pcsc_scan:pcsc-tools chromium:chromium
 
 # The driver of virtual readers, and the headers that the build tag pcsc wants.

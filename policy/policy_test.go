@@ -6,29 +6,40 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/pressly/goose/v3"
 	"github.com/redis/go-redis/v9"
-	_ "modernc.org/sqlite"
 
 	"imza/policy/redistest"
+	"imza/policy/sqltest"
 )
 
 var employee = Employee{VOEN: "1234567890", FIN: "5ABC123"}
 
+// each runs a test on the embedded Redis with SQLite, and on a real one with
+// either database.
+func each(t *testing.T, test func(t *testing.T, s *Store)) {
+	t.Run("miniredis+SQLite", func(t *testing.T) { test(t, openStore(t, miniredis.RunT(t).Addr())) })
+	sqltest.Each(t, func(t *testing.T, open func() (*sql.DB, goose.Dialect)) {
+		test(t, storeOn(t, redistest.Start(t).Addr, open))
+	})
+}
+
+// openStore is on SQLite.
 func openStore(t *testing.T, addr string) *Store {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "record.db")+"?_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	record, err := OpenRecord(t.Context(), db, goose.DialectSQLite3)
+	return storeOn(t, addr, func() (*sql.DB, goose.Dialect) { return sqltest.OpenSQLite(t, sqltest.SQLite(t)) })
+}
+
+func storeOn(t *testing.T, addr string, open func() (*sql.DB, goose.Dialect)) *Store {
+	t.Helper()
+	db, dialect := open()
+	record, err := OpenRecord(t.Context(), db, dialect)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,8 +148,7 @@ func TestNames(t *testing.T) {
 }
 
 func TestBlockIsInForceWhenItsSaveReturns(t *testing.T) {
-	redistest.Each(t, func(t *testing.T, addr string) {
-		s := openStore(t, addr)
+	each(t, func(t *testing.T, s *Store) {
 		ctx := t.Context()
 		expect := func(p Provider, want bool) {
 			t.Helper()
@@ -174,8 +184,7 @@ func TestBlockIsInForceWhenItsSaveReturns(t *testing.T) {
 // Saves and admissions race; an admission that starts after a block's save has
 // returned must see it, until an unblock's save starts.
 func TestAdmissionsRacingSaves(t *testing.T) {
-	redistest.Each(t, func(t *testing.T, addr string) {
-		s := openStore(t, addr)
+	each(t, func(t *testing.T, s *Store) {
 		ctx := t.Context()
 		var blocked atomic.Int64 // odd: a block is in force for certain
 		done := make(chan struct{})
@@ -229,8 +238,7 @@ func TestAdmissionsRacingSaves(t *testing.T) {
 
 // Two managers at once, many times: whatever the order, both blocks hold.
 func TestSavesRacing(t *testing.T) {
-	redistest.Each(t, func(t *testing.T, addr string) {
-		s := openStore(t, addr)
+	each(t, func(t *testing.T, s *Store) {
 		ctx := t.Context()
 		for i := range 20 {
 			var all sync.WaitGroup
@@ -278,8 +286,7 @@ func (s *Store) outlive(t *testing.T, token string) {
 
 // A process dies between the commit in SQL and the end of its save in Redis.
 func TestSaveCutOffAfterItsCommit(t *testing.T) {
-	redistest.Each(t, func(t *testing.T, addr string) {
-		s := openStore(t, addr)
+	each(t, func(t *testing.T, s *Store) {
 		ctx := t.Context()
 		if ok, err := s.admitted(ctx, "bank"); !ok || err != nil {
 			t.Fatal(ok, err)
@@ -304,8 +311,7 @@ func TestSaveCutOffAfterItsCommit(t *testing.T) {
 
 // A save that somebody gave up cannot commit any more, however late it tries.
 func TestSaveThatWasGivenUpDoesNotCommit(t *testing.T) {
-	redistest.Each(t, func(t *testing.T, addr string) {
-		s := openStore(t, addr)
+	each(t, func(t *testing.T, s *Store) {
 		ctx := t.Context()
 		epoch, err := s.begin(ctx, []Employee{employee}, "slow", saveTime)
 		if err != nil {
@@ -326,8 +332,7 @@ func TestSaveThatWasGivenUpDoesNotCommit(t *testing.T) {
 
 // A load that read the old record must not write it after the save.
 func TestSlowLoadDoesNotUndoASave(t *testing.T) {
-	redistest.Each(t, func(t *testing.T, addr string) {
-		s := openStore(t, addr)
+	each(t, func(t *testing.T, s *Store) {
 		ctx := t.Context()
 		if err := s.Renew(ctx); err != nil {
 			t.Fatal(err)
@@ -395,8 +400,7 @@ func TestRedisBackWithAnOldDump(t *testing.T) {
 
 // What runs beside a save is in its transaction: if it fails, nothing is saved.
 func TestSaveIsAllOrNothing(t *testing.T) {
-	redistest.Each(t, func(t *testing.T, addr string) {
-		s := openStore(t, addr)
+	each(t, func(t *testing.T, s *Store) {
 		failure := errors.New("the audit log is full")
 		save := saveOf(block("bank"))
 		save.Also = func(context.Context, *sql.Tx, []Changed) error { return failure }
@@ -412,8 +416,7 @@ func TestSaveIsAllOrNothing(t *testing.T) {
 // Redis forgets in the middle of a save, and somebody loads the old record
 // before the save commits: that was another epoch, so it does not commit.
 func TestRedisEmptiedDuringASave(t *testing.T) {
-	redistest.Each(t, func(t *testing.T, addr string) {
-		s := openStore(t, addr)
+	each(t, func(t *testing.T, s *Store) {
 		ctx := t.Context()
 		epoch, err := s.begin(ctx, []Employee{employee}, "slow", saveTime)
 		if err != nil {
@@ -451,4 +454,25 @@ func TestServerWithoutRunIDIsRefused(t *testing.T) {
 	if ok, err := s.admitted(ctx, "bank"); ok || err == nil {
 		t.Errorf("%t %v", ok, err)
 	}
+}
+
+// Several nodes that start at once make the tables once.
+func TestOpeningAtOnce(t *testing.T) {
+	sqltest.Each(t, func(t *testing.T, open func() (*sql.DB, goose.Dialect)) {
+		var all sync.WaitGroup
+		for range 4 {
+			db, dialect := open()
+			all.Go(func() {
+				if _, err := OpenRecord(t.Context(), db, dialect); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		db, _ := open()
+		var n int
+		if err := db.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM permission_epoch`).Scan(&n); err != nil || n != 1 {
+			t.Errorf("%d rows, %v", n, err)
+		}
+	})
 }

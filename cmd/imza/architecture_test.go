@@ -11,9 +11,10 @@ import (
 // that it may import. docs/architecture.md draws it.
 var mayImport = map[string][]string{
 	"cmd/imza":         {"emulator", "emulator/screen", "gateway", "gateway/api", "gateway/cabinet", "gateway/registry", "pki", "policy", "simcard", "simcard/applet", "simcard/ota", "simcard/pcsc", "simcard/sms", "simcard/toolkit", "smpp"},
-	"gateway/api":      {"gateway", "gateway/registry", "pki", "policy", "simcard", "simcard/applet"},
-	"gateway/cabinet":  {"gateway", "gateway/registry", "policy"},
+	"gateway/api":      {"gateway", "gateway/registry", "gateway/strict", "pki", "policy", "simcard", "simcard/applet"},
+	"gateway/cabinet":  {"gateway", "gateway/registry", "gateway/strict", "policy", "simcard"},
 	"gateway/registry": {"gateway", "pki", "policy", "simcard"},
+	"gateway/strict":   {"gateway"},
 	"gateway":          {"pki", "pki/cms", "policy", "simcard", "simcard/applet", "simcard/ota", "simcard/sms", "smpp"},
 	"emulator":         {"simcard", "simcard/applet", "simcard/ota", "simcard/sms", "simcard/toolkit", "smpp"},
 	"emulator/screen":  {"emulator", "simcard", "simcard/sms", "simcard/toolkit"},

@@ -127,7 +127,15 @@ func recordedAs(t *testing.T, dir string, final map[string]string) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	r, err := registry.Open(t.Context(), db, dialect, nil)
+	masterKey, err := readMasterKey(filepath.Join(dir, "master.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pepper, err := pepperOf(masterKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := registry.Open(t.Context(), db, dialect, pepper)
 	if err != nil {
 		t.Fatal(err)
 	}

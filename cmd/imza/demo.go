@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,16 +16,19 @@ import (
 	"imza/emulator"
 	"imza/emulator/screen"
 	"imza/gateway"
-	"imza/gateway/registry"
 	"imza/policy"
 	"imza/simcard"
 )
 
-// The demo's organisations, provider and administrator.
+// The demo's organisations, providers and administrators. The manager is one of
+// the first organisation.
 const (
 	demoProvider     = policy.Provider("demo")
 	demoProviderName = "Demo xidmət"
-	demoAdmin        = "demo-operator"
+	bankProvider     = policy.Provider("bank")
+	bankProviderName = "Demo bank"
+	demoOperator     = "demo-operator"
+	demoManager      = "demo-manager"
 	firstVOEN        = policy.VOEN("1400000011")
 	secondVOEN       = policy.VOEN("1400000022")
 )
@@ -90,22 +93,23 @@ func (d *demoSubscriber) wanted() []wantedCertificate {
 
 // demo is the demo's people with their telephones, and the keys to try it.
 type demo struct {
-	providerKey, adminKey string
-	shelf                 emulator.Shelf
-	screens               []*screen.Screen
-	slots                 []*slot
-	extra                 []demoSubscriber // cards in readers that are nobody's of the above
+	providerKey, bankKey string
+	adminKey, managerKey string // the operator's, the manager's
+	shelf                emulator.Shelf
+	screens              []*screen.Screen
+	slots                []*slot
+	extra                []demoSubscriber // cards in readers that are nobody's of the above
 }
 
 // open enrols who is not on record yet, and connects all telephones.
 func (d *demo) open(ctx context.Context, p *program, smsc *emulator.SMSC) error {
-	if err := d.openKeys(ctx, p); err != nil {
-		return err
-	}
 	for voen, name := range demoOrganisations {
 		if err := p.registry.AddOrganisation(ctx, voen, name); err != nil {
 			return err
 		}
+	}
+	if err := d.openKeys(ctx, p); err != nil {
+		return err
 	}
 	enrolled, err := p.registry.Subscribers(ctx)
 	if err != nil {
@@ -243,71 +247,6 @@ func (d *demo) person(p *program, n int, s demoSubscriber, handset *emulator.Han
 	return page
 }
 
-// environment is where the demo's keys are kept, in a form that a shell sources.
-func (p *program) environment() string { return filepath.Join(p.config.Data, "demo.env") }
-
-// openKeys takes the keys of an earlier start, or makes new ones.
-func (d *demo) openKeys(ctx context.Context, p *program) error {
-	text, err := os.ReadFile(p.environment())
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	for line := range strings.Lines(string(text)) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-		switch name {
-		case "export IMZA_KEY":
-			d.providerKey = value
-		case "export IMZA_ADMIN_KEY":
-			d.adminKey = value
-		case "export IMZA_HANDSET_PASSWORD": // telephones out there come back with it
-			p.handsetPassword = value
-		}
-	}
-	if d.providerKey == "" {
-		d.providerKey = registry.NewProviderKey()
-	}
-	if d.adminKey == "" {
-		d.adminKey = registry.NewAdminKey()
-	}
-	if err := p.registry.SetProvider(ctx, demoProvider, demoProviderName, d.providerKey); err != nil {
-		return err
-	}
-	return p.registry.SetAdministrator(ctx, demoAdmin, d.adminKey)
-}
-
-// writeEnvironment writes what a shell needs to try the demo, and the anchors
-// that a signature is checked with.
-func (p *program) writeEnvironment() error {
-	var b strings.Builder
-	fmt.Fprintln(&b, "# Source this file, then try: imza sign --help")
-	for _, v := range [][2]string{
-		{"IMZA_URL", p.url()},
-		{"IMZA_KEY", p.demo.providerKey},
-		{"IMZA_ADMIN_KEY", p.demo.adminKey},
-		{"IMZA_SMPP_ADDR", p.SMPPAddr},
-		{"IMZA_SMPP_PASSWORD", p.password},
-		{"IMZA_HANDSET_PASSWORD", p.handsetPassword},
-		{"IMZA_DEMO_PROVIDER", string(demoProvider)},
-		{"IMZA_DEMO_MSISDN", string(demoMSISDN(1))},
-		{"IMZA_DEMO_USER_ID", demoUserID(1)},
-		{"IMZA_DEMO_FIN", string(demoFIN(1))},
-		{"IMZA_DEMO_VOEN", string(firstVOEN)},
-	} {
-		fmt.Fprintf(&b, "export %s=%s\n", v[0], v[1])
-	}
-	if self, err := os.Executable(); err == nil {
-		// So that "imza" is found where it was not installed.
-		fmt.Fprintf(&b, "export PATH=\"$PATH\":%s\n", quoted(filepath.Dir(self)))
-	}
-	if err := writeSecret(p.environment(), []byte(b.String())); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(p.config.Data, "ca.pem"), p.authority.Anchors(), 0o644)
-}
-
-// quoted is a string as one word of a shell.
-func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
-
 // welcome tells what is running and what to try.
 func (p *program) welcome(w io.Writer) {
 	fmt.Fprintf(w, "imza is up.\n\n")
@@ -320,7 +259,14 @@ func (p *program) welcome(w io.Writer) {
 	fmt.Fprintf(table, "  telephones\t%s/telephones\t(be one of the people below)\n", p.url())
 	fmt.Fprintf(table, "  operators, SMPP\t%s\t(emulated: %s)\n", p.SMPPAddr, strings.Join(p.operators.emulated(), ", "))
 	fmt.Fprintf(table, "  Redis\t%s\n", store)
-	fmt.Fprintf(table, "  record, keys, cards\t%s\n", p.config.Data)
+	stays := p.config.Data
+	if p.config.Database == "" {
+		fmt.Fprintf(table, "  record, keys, cards\t%s\n", p.config.Data)
+	} else {
+		fmt.Fprintf(table, "  record\t%s\n", withoutUser(p.config.Database))
+		fmt.Fprintf(table, "  keys, cards\t%s\n", p.config.Data)
+		stays += " and the database"
+	}
 	table.Flush()
 	fmt.Fprintf(w, "\nDemo subscribers:\n\n")
 	table = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -340,7 +286,18 @@ Try, in another shell:
   imza sign --msisdn $IMZA_DEMO_MSISDN --user-id $IMZA_DEMO_USER_ID --in README.md --out README.p7s
 
 Ctrl-C stops it. All of it stays in %s.
-`, quotedIfNeeded(p.environment()), p.config.Data)
+`, quotedIfNeeded(p.environment()), stays)
+}
+
+// withoutUser is a database's URL without who opens it and how: a password may
+// be in there.
+func withoutUser(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "PostgreSQL"
+	}
+	u.User, u.RawQuery, u.Fragment = nil, "", ""
+	return u.String()
 }
 
 // realOperator is who has a number, if it is not an emulated operator: a request

@@ -1,6 +1,7 @@
 // Command imza is the whole of imza: the gateway with an emulated operator
-// (up), the provider's side (sign), the manager's (block, unblock, blocks) and
-// tools for those who look into captures, connections and cards (ota, smpp, card).
+// (up), the provider's side (sign), the administrators' (block, unblock, blocks,
+// audit, import) and tools for those who look into captures, connections and cards
+// (ota, smpp, card).
 package main
 
 import (
@@ -19,9 +20,11 @@ import (
 type commands struct {
 	Up      upCommand      `cmd:"" help:"Run everything in one process: gateway, operator, telephones and SIM cards."`
 	Sign    signCommand    `cmd:"" help:"Have a file signed by telephone, as a provider does."`
-	Block   blockCommand   `cmd:"" help:"Block an employee for a provider. It is in force when the command returns."`
-	Unblock unblockCommand `cmd:"" help:"Let a blocked employee sign for a provider again."`
+	Block   blockCommand   `cmd:"" help:"Block an employee for providers, or employees for a provider. It is in force when the command returns."`
+	Unblock unblockCommand `cmd:"" help:"Let a blocked employee sign for providers again, or employees for a provider."`
 	Blocks  blocksCommand  `cmd:"" help:"List the employees who are blocked."`
+	Audit   auditCommand   `cmd:"" help:"Who changed what, and whether somebody changed the log of it."`
+	Import  importCommand  `cmd:"" help:"Import organisations, employees or blocks from CSV, as an administrator."`
 	Card    cardCommand    `cmd:"" help:"SIM cards: in readers, or emulated."`
 	SMPP    smppCommand    `cmd:"" name:"smpp" help:"Look into PDUs, and try a message centre."`
 	OTA     otaCommand     `cmd:"" name:"ota" help:"Seal or open one secured packet (TS 102 225)."`
@@ -42,7 +45,7 @@ const description = `imza is a mobile-signature gateway with an emulator for all
 
 Begin with "imza up". It prints what it runs and a command to try.
 
-Exit status: 0 done; 1 failed; 2 wrong usage; 3 refused, or ended without a signature.`
+Exit status: 0 done; 1 failed; 2 wrong usage; 3 refused, ended without a signature, or a log that was changed.`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -32,6 +32,33 @@ func readmeCommands(t *testing.T, readme string) (commands []string) {
 	return commands
 }
 
+// tryCommands runs each in a shell of its own that has sourced demo.env and
+// whatever was exported since that was last said.
+func tryCommands(t *testing.T, dir string, commands []string) {
+	t.Helper()
+	const source = ". data/demo.env"
+	exports := ""
+	for _, command := range commands {
+		if strings.HasPrefix(command, source) {
+			exports = ""
+		}
+		command, refusal, refused := strings.Cut(command, " # refused: ")
+		shell := exec.Command("sh", "-c", source+"; "+exports+command)
+		shell.Dir = dir
+		out, err := shell.CombinedOutput()
+		status := shell.ProcessState.ExitCode()
+		switch {
+		case refused && (status != exitRefused || !strings.Contains(string(out), refusal)):
+			t.Errorf("%s\nstatus %d, want a refusal as %s:\n%s", command, status, refusal, out)
+		case !refused && (err != nil || strings.Contains(string(out), `"code":`)):
+			t.Errorf("%s\n%v\n%s", command, err, out)
+		}
+		if strings.HasPrefix(command, "export ") {
+			exports += command + "; "
+		}
+	}
+}
+
 // The README's commands are run as a newcomer would, one after another, in a
 // folder that has the README and the running program's data. "make run" is what
 // the program under test stands for.
@@ -54,19 +81,7 @@ func TestReadme(t *testing.T) {
 	if len(commands) < 9 || commands[0] != "make run" {
 		t.Fatalf("the README's commands are %q", commands)
 	}
-	for _, command := range commands[1:] {
-		command, refusal, refused := strings.Cut(command, " # refused: ")
-		shell := exec.Command("sh", "-c", ". data/demo.env; "+command)
-		shell.Dir = dir
-		out, err := shell.CombinedOutput()
-		status := shell.ProcessState.ExitCode()
-		switch {
-		case refused && (status != exitRefused || !strings.Contains(string(out), refusal)):
-			t.Errorf("%s\nstatus %d, want a refusal as %s:\n%s", command, status, refusal, out)
-		case !refused && (err != nil || strings.Contains(string(out), `"code":`)):
-			t.Errorf("%s\n%v\n%s", command, err, out)
-		}
-	}
+	tryCommands(t, dir, commands[1:])
 	if _, err := os.Stat(filepath.Join(dir, "README.p7s")); err != nil {
 		t.Error(err)
 	}
@@ -76,6 +91,21 @@ func TestReadme(t *testing.T) {
 			t.Errorf("the README's table lacks %s", row)
 		}
 	}
+}
+
+// So are those of the administrators' guide.
+func TestAdministratorsGuide(t *testing.T) {
+	guide, err := os.ReadFile("../../docs/admin.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	boot(t, upCommand{Data: filepath.Join(dir, "data")})
+	commands := readmeCommands(t, string(guide))
+	if len(commands) < 15 {
+		t.Fatalf("its commands are %q", commands)
+	}
+	tryCommands(t, dir, commands)
 }
 
 // Links and file names in the documentation lead somewhere.

@@ -48,7 +48,7 @@ func (c *signCommand) Run(ctx context.Context, s streams) error {
 	if c.Out == "" {
 		c.Out = c.In + ".p7s"
 	}
-	gateway := client{c.URL, c.Key}
+	gateway := client{url: c.URL, key: c.Key}
 	t, err := c.request(ctx, gateway, content)
 	if err != nil {
 		return err

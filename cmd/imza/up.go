@@ -43,6 +43,7 @@ type upCommand struct {
 	HTTP        string        `name:"http" default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address of the API; port 0 takes a free one. Default: 127.0.0.1:8080."`
 	SMPP        string        `name:"smpp" default:"127.0.0.1:2775" placeholder:"ADDR" help:"Address of the emulated operators; port 0 takes a free one. Default: 127.0.0.1:2775."`
 	Operators   string        `placeholder:"FILE" help:"Which operators there are and how they are reached (docs/operators.md). Default: those of Azerbaijan, emulated."`
+	Database    string        `name:"database" placeholder:"URL" help:"A PostgreSQL database for the record (docs/database.md), like postgres://user@host/name. Default: an SQLite file in the data folder."`
 	Redis       string        `placeholder:"URL" help:"A Redis to use, like redis://127.0.0.1:6379/0. Default: an embedded one, which forgets transactions under way when it stops."`
 	Think       time.Duration `default:"700ms" help:"How long the emulated people take at each prompt."`
 	PCSC        []string      `name:"pcsc" placeholder:"NAME" help:"A card reader whose card is a demo subscriber's (docs/card.md); may be given again. A card that is nobody's is enrolled as a further subscriber."`
@@ -235,16 +236,26 @@ func ignoreClosed(f func() error) func() error {
 }
 
 func (p *program) openRecord(ctx context.Context) (*policy.Store, error) {
-	db, dialect, err := registry.OpenDatabase(filepath.Join(p.config.Data, "imza.db"))
+	address := filepath.Join(p.config.Data, "imza.db")
+	if p.config.Database != "" {
+		if address = p.config.Database; !registry.IsPostgres(address) {
+			return nil, errors.New("--database is a URL that begins with postgres://")
+		}
+	}
+	db, dialect, err := registry.OpenDatabase(address)
 	if err != nil {
 		return nil, err
 	}
 	p.onClose(db.Close)
-	pepper, err := hkdf.Key(sha256.New, p.masterKey, nil, "imza user id", sha256.Size)
+	pepper, err := pepperOf(p.masterKey)
 	if err != nil {
 		return nil, err
 	}
-	if p.registry, err = registry.Open(ctx, db, dialect, pepper); err != nil {
+	p.registry, err = registry.Open(ctx, db, dialect, pepper)
+	if errors.Is(err, registry.ErrForeign) {
+		return nil, fmt.Errorf("the record was begun with another master key than %s: use the data folder that it was begun with, or another database", filepath.Join(p.config.Data, "master.key"))
+	}
+	if err != nil {
 		return nil, err
 	}
 	record, err := policy.OpenRecord(ctx, db, dialect)
@@ -252,6 +263,11 @@ func (p *program) openRecord(ctx context.Context) (*policy.Store, error) {
 		return nil, err
 	}
 	return &policy.Store{Record: record}, nil
+}
+
+// pepperOf is the key under which User IDs are hashed.
+func pepperOf(masterKey []byte) ([]byte, error) {
+	return hkdf.Key(sha256.New, masterKey, nil, "imza user id", sha256.Size)
 }
 
 func (p *program) openRedis(ctx context.Context) (*redis.Client, error) {
@@ -264,6 +280,13 @@ func (p *program) openRedis(ctx context.Context) (*redis.Client, error) {
 			return nil, err
 		}
 		p.onClose(func() error { embedded.Close(); return nil })
+		if p.config.Database == "" {
+			// Nobody else is on this record: the one before is gone with its process, and
+			// this one need not wait for it.
+			if err := embedded.Set(policy.EmbeddedRunID, "embedded"); err != nil {
+				return nil, err
+			}
+		}
 		p.onClose(runAside(func(ctx context.Context) { passTime(ctx, embedded) }))
 		url = "redis://:" + password + "@" + embedded.Addr()
 	}
@@ -377,7 +400,18 @@ func (p *program) startGateway(ctx context.Context, web net.Listener, permission
 		}
 		return nil
 	})
-	return p.awaitOperators(ctx)
+	return errors.Join(awaitPolicy(ctx, permissions), p.awaitOperators(ctx))
+}
+
+// awaitPolicy waits until this Redis is the one that counts; another may have
+// been, a moment ago.
+func awaitPolicy(ctx context.Context, permissions *policy.Store) error {
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		err := permissions.Renew(ctx)
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+	}
 }
 
 // awaitOperators waits for the emulated operators. Real ones may be away for

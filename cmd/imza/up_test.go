@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -91,11 +92,18 @@ func inEach(t *testing.T, test func(t *testing.T, boot boots)) {
 // demo.env.
 func (p *program) imza(t *testing.T, args ...string) (status int, out, errors string) {
 	t.Helper()
+	key := ""
 	switch args[0] {
 	case "sign":
-		args = append(args, "--url", p.url(), "--key", p.demo.providerKey)
-	case "block", "unblock", "blocks":
-		args = append(args, "--url", p.url(), "--key", p.demo.adminKey)
+		key = p.demo.providerKey
+	case "block", "unblock", "blocks", "audit", "import":
+		key = p.demo.adminKey
+	}
+	if key != "" {
+		args = append(args, "--url", p.url())
+	}
+	if key != "" && !slices.Contains(args, "--key") { // that of somebody else
+		args = append(args, "--key", key)
 	}
 	var o, e bytes.Buffer
 	status = run(t.Context(), args, streams{&o, &e})
@@ -251,7 +259,7 @@ func TestBlock(t *testing.T) {
 		if status, _, errors := p.imza(t, append([]string{"block"}, all...)...); status != exitOK {
 			t.Error(errors)
 		}
-		if _, out, _ := p.imza(t, "blocks"); !strings.Contains(out, string(demoFIN(1))+"  all\n") {
+		if _, out, _ := p.imza(t, "blocks"); !strings.Contains(out, string(demoFIN(1))+"  all ") {
 			t.Errorf("blocks: %s", out)
 		}
 		signs(exitRefused, "blocked_by_organisation")
@@ -305,7 +313,10 @@ func testSecondStart(t *testing.T, boot boots) {
 		t.Fatal(err)
 	}
 	second := boot(t, upCommand{Data: dir})
-	if second.demo.providerKey != first.demo.providerKey || second.demo.adminKey != first.demo.adminKey || second.handsetPassword != first.handsetPassword {
+	keys := func(p *program) [5]string {
+		return [...]string{p.demo.providerKey, p.demo.bankKey, p.demo.adminKey, p.demo.managerKey, p.handsetPassword}
+	}
+	if keys(second) != keys(first) {
 		t.Error("the keys changed")
 	}
 	if again, err := os.ReadFile(filepath.Join(dir, "ca.pem")); err != nil || !bytes.Equal(again, anchors) {

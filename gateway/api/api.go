@@ -64,16 +64,32 @@ func (a *API) ready(c echo.Context) error {
 	return c.String(http.StatusOK, "ready\n")
 }
 
-// providerOf is where authenticate leaves the provider.
-const providerOf = "provider"
+// Where authenticate leaves the provider, and the key.
+const (
+	providerOf = "provider"
+	keyOf      = "key"
+)
 
 func (a *API) authenticate(key string, c echo.Context) (bool, error) {
-	p, ok, err := a.Registry.ProviderByKey(c.Request().Context(), key)
-	if err == nil && !ok {
-		err = &gateway.Refusal{Code: gateway.Unauthorized, Detail: "this API key is not known"}
+	p, state, ok, err := a.Registry.ProviderByKey(c.Request().Context(), key)
+	switch {
+	case err != nil:
+		return false, err
+	case !ok:
+		return false, &gateway.Refusal{Code: gateway.Unauthorized, Detail: "this API key is not known"}
+	case state != registry.Active:
+		return false, &gateway.Refusal{Code: gateway.ProviderSuspended, Detail: "this provider may not use the gateway for now"}
 	}
 	c.Set(providerOf, p)
-	return ok, err
+	c.Set(keyOf, key)
+	return true, nil
+}
+
+// still refuses who was let in, and may not come in any more: a long poll takes
+// its time.
+func (a *API) still(c echo.Context) error {
+	_, err := a.authenticate(c.Get(keyOf).(string), c)
+	return err
 }
 
 // noKey is the answer to a request without a key; every other error is one of

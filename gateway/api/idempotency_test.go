@@ -43,11 +43,11 @@ func TestRepeatedRequestGetsItsFirstAnswer(t *testing.T) {
 		repeat(t, s, "after the end", key, request, first)
 
 		serial := who.Certificates[0].Serial
-		if err := s.Registry.SetCertificateState(t.Context(), serial, "suspended"); err != nil {
+		if err := s.Registry.SetCertificateState(t.Context(), serial, "suspended", registry.Change{}); err != nil {
 			t.Fatal(err)
 		}
 		repeat(t, s, "with the certificate suspended", key, request, first)
-		if err := s.Registry.SetCertificateState(t.Context(), serial, "active"); err != nil {
+		if err := s.Registry.SetCertificateState(t.Context(), serial, "active", registry.Change{}); err != nil {
 			t.Fatal(err)
 		}
 		block := "/v1/admin/organisations/" + string(gatewaytest.FirstVOEN) + "/employees/" + string(who.FIN) + "/blocks/bank"

@@ -46,7 +46,7 @@ func TestOpenAPINamesEveryCode(t *testing.T) {
 	for _, code := range []gateway.Code{
 		gateway.InvalidRequest, gateway.NotASubscriber, gateway.CertificateNotActive, gateway.BlockedByOrg,
 		gateway.PolicyUnavailable, gateway.SubscriberBusy, gateway.TooManyPrompts, gateway.IdempotencyConflict,
-		gateway.NotFound, gateway.Unavailable, gateway.Unauthorized, gateway.DocumentTooLarge, gateway.Internal,
+		gateway.NotFound, gateway.Unavailable, gateway.Unauthorized, gateway.ProviderSuspended, gateway.DocumentTooLarge, gateway.Internal,
 	} {
 		if !strings.Contains(served.Body.String(), "urn:imza:problem:"+string(code)+"\n") {
 			t.Errorf("no example of %s", code)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -22,6 +23,22 @@ type Problem struct {
 	Code   string `json:"code"`
 	Detail string `json:"detail,omitempty"`
 	Field  string `json:"field,omitempty"`
+	// More are the members that only some codes have.
+	More map[string]any `json:"-"`
+}
+
+// MarshalJSON puts More beside the others.
+func (p Problem) MarshalJSON() ([]byte, error) {
+	type plain Problem
+	all, err := json.Marshal(plain(p))
+	if err != nil || len(p.More) == 0 {
+		return all, err
+	}
+	more, err := json.Marshal(p.More)
+	if err != nil {
+		return nil, err
+	}
+	return append(append(all[:len(all)-1], ','), more[1:]...), nil
 }
 
 // status is how HTTP says each code.
@@ -38,6 +55,12 @@ var status = map[gateway.Code]int{
 	gateway.IdempotencyConflict:  http.StatusConflict,
 	gateway.TooManyPrompts:       http.StatusTooManyRequests,
 	gateway.DocumentTooLarge:     http.StatusRequestEntityTooLarge,
+	gateway.ProviderSuspended:    http.StatusForbidden,
+	gateway.Forbidden:            http.StatusForbidden,
+	gateway.VersionConflict:      http.StatusConflict,
+	gateway.CertificateRevoked:   http.StatusConflict,
+	gateway.LastOperator:         http.StatusConflict,
+	gateway.InvalidImport:        http.StatusBadRequest,
 	gateway.Internal:             http.StatusInternalServerError,
 }
 
@@ -54,6 +77,12 @@ var title = map[gateway.Code]string{
 	gateway.IdempotencyConflict:  "Idempotency-Key used twice",
 	gateway.TooManyPrompts:       "Too many requests to this subscriber",
 	gateway.DocumentTooLarge:     "The document is too large",
+	gateway.ProviderSuspended:    "The provider is suspended",
+	gateway.Forbidden:            "Not allowed",
+	gateway.VersionConflict:      "Somebody else has changed it",
+	gateway.CertificateRevoked:   "A revoked certificate stays revoked",
+	gateway.LastOperator:         "The last operator stays",
+	gateway.InvalidImport:        "The file cannot be imported",
 	gateway.Internal:             "Internal error",
 }
 
@@ -61,7 +90,9 @@ var title = map[gateway.Code]string{
 // outside and a line in the log inside.
 func (a *API) problem(err error, c echo.Context) {
 	if c.Response().Committed {
-		return
+		// An answer that is cut off must not look like a whole one.
+		a.Log.Warn("answer cut off", "method", c.Request().Method, "route", c.Path(), "err", err)
+		panic(http.ErrAbortHandler)
 	}
 	var refusal *gateway.Refusal
 	var ofEcho *echo.HTTPError
@@ -95,7 +126,7 @@ func (a *API) problem(err error, c echo.Context) {
 func document(r *gateway.Refusal) Problem {
 	return Problem{
 		Type:  "urn:imza:problem:" + string(r.Code),
-		Title: title[r.Code], Status: status[r.Code], Code: string(r.Code), Detail: r.Detail, Field: r.Field,
+		Title: title[r.Code], Status: status[r.Code], Code: string(r.Code), Detail: r.Detail, Field: r.Field, More: r.More,
 	}
 }
 

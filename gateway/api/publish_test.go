@@ -15,6 +15,7 @@ import (
 	"golang.org/x/crypto/ocsp"
 
 	"imza/gateway/gatewaytest"
+	"imza/gateway/registry"
 	"imza/policy/redistest"
 )
 
@@ -68,9 +69,9 @@ func (p *published) openssl(t *testing.T, args string, want ...string) {
 	}
 }
 
-func (p *published) set(t *testing.T, state string) {
+func (p *published) set(t *testing.T, state registry.State) {
 	t.Helper()
-	if err := p.Registry.SetCertificateState(t.Context(), p.who.Certificates[0].Serial, state); err != nil {
+	if err := p.Registry.SetCertificateState(t.Context(), p.who.Certificates[0].Serial, state, registry.Change{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -89,7 +90,10 @@ func TestOpenSSLReadsWhatIsPublished(t *testing.T) {
 	}
 
 	serial := strings.ToUpper(p.who.Certificates[0].Serial)
-	for _, c := range []struct{ state, listed, verified string }{
+	for _, c := range []struct {
+		state            registry.State
+		listed, verified string
+	}{
 		{"active", "No Revoked Certificates", ""},
 		{"suspended", "Certificate Hold", "23"}, // X509_V_ERR_CERT_REVOKED
 		{"active", "No Revoked Certificates", ""},
@@ -114,7 +118,10 @@ func TestOpenSSLAsksOCSP(t *testing.T) {
 	p.fetch(t, "/pki/issuing.crt", "application/pkix-cert", "issuing.crt")
 	p.openssl(t, "x509 -inform DER -in issuing.crt -out issuing.pem")
 	ask := "ocsp -issuer issuing.pem -CAfile ca.pem -url " + p.URL + "/pki/ocsp"
-	for _, c := range []struct{ state, want string }{
+	for _, c := range []struct {
+		state registry.State
+		want  string
+	}{
 		{"active", "holder.pem: good"}, {"suspended", "Reason: certificateHold"}, {"active", "holder.pem: good"}, {"revoked", "holder.pem: revoked"},
 	} {
 		p.set(t, c.state)

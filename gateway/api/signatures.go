@@ -2,9 +2,7 @@ package api
 
 import (
 	"crypto/sha256"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -13,6 +11,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"imza/gateway"
+	"imza/gateway/strict"
 	"imza/policy"
 	"imza/simcard"
 	"imza/simcard/applet"
@@ -26,6 +25,8 @@ const (
 	defaultTimeout = 120 * time.Second
 	maxTimeout     = 600 // seconds
 	maxWait        = 60  // seconds of one long poll
+
+	tooLarge = "a document has at most 10 MiB; send its digest instead"
 )
 
 // signatureRequest is the body of POST /v1/signatures.
@@ -50,13 +51,6 @@ type digestGiven struct {
 	Value     octets `json:"value"`
 }
 
-// fields are the names in signatureRequest.
-var fields = map[string]bool{
-	"msisdn": true, "userId": true, "certificate": true, "certificate.type": true, "certificate.voen": true,
-	"digest": true, "digest.algorithm": true, "digest.value": true, "document": true,
-	"text": true, "language": true, "timeout": true,
-}
-
 var (
 	userIDForm      = regexp.MustCompile(`^[0-9]{6}$`)
 	idempotencyForm = regexp.MustCompile(`^[\x21-\x7e]{1,255}$`)
@@ -65,23 +59,10 @@ var (
 	languages  = map[string]applet.Language{"": applet.Azerbaijani, "az": applet.Azerbaijani, "en": applet.English, "ru": applet.Russian}
 )
 
-// readBody reads the whole body, if it is not too large.
-func readBody(c echo.Context) ([]byte, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), c.Request().Body, maxBody))
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		return nil, &gateway.Refusal{Code: gateway.DocumentTooLarge, Detail: "a document has at most 10 MiB; send its digest instead"}
-	}
-	if err != nil {
-		return nil, gateway.Invalid("body", "was cut off")
-	}
-	return body, nil
-}
-
 // parse checks the body and turns it into a request.
 func parse(body []byte) (r gateway.Request, err error) {
 	var in signatureRequest
-	if err := decode(body, fields, &in); err != nil {
+	if err := strict.Decode(body, &in); err != nil {
 		return r, err
 	}
 	if r.MSISDN, err = simcard.ParseMSISDN(in.MSISDN); err != nil {
@@ -138,7 +119,7 @@ func (in *signatureRequest) digest() (applet.Algorithm, []byte, error) {
 		return 0, nil, gateway.Invalid("digest", "either digest or document is wanted")
 	case in.Document != nil:
 		if len(*in.Document) > maxDocument {
-			return 0, nil, &gateway.Refusal{Code: gateway.DocumentTooLarge, Detail: "a document has at most 10 MiB; send its digest instead"}
+			return 0, nil, &gateway.Refusal{Code: gateway.DocumentTooLarge, Detail: tooLarge}
 		}
 		sum := sha256.Sum256(*in.Document)
 		return applet.SHA256, sum[:], nil
@@ -155,7 +136,7 @@ func (in *signatureRequest) digest() (applet.Algorithm, []byte, error) {
 
 // create is POST /v1/signatures.
 func (a *API) create(c echo.Context) error {
-	body, err := readBody(c)
+	body, err := strict.Body(c.Response(), c.Request(), maxBody, tooLarge)
 	if err != nil {
 		return err
 	}
@@ -211,6 +192,9 @@ func (a *API) get(c echo.Context) error {
 		}
 	}
 	t, err := a.Gateway.Get(c.Request().Context(), provider(c), c.Param("id"), time.Duration(wait)*time.Second)
+	if err == nil && wait > 0 {
+		err = a.still(c)
+	}
 	if err != nil {
 		return err
 	}

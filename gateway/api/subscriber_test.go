@@ -77,9 +77,9 @@ func TestOnlyActiveCertificatesSign(t *testing.T) {
 		key := s.Provider(t, "bank", registry.NewProviderKey())
 		who := s.Enrol(t, gatewaytest.Person{})
 		serial := who.Certificates[0].Serial
-		set := func(state string) {
+		set := func(state registry.State) {
 			t.Helper()
-			if err := s.Registry.SetCertificateState(t.Context(), serial, state); err != nil {
+			if err := s.Registry.SetCertificateState(t.Context(), serial, state, registry.Change{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -118,7 +118,7 @@ func TestCertificateSuspendedUnderWaySignsNothing(t *testing.T) {
 		who := s.Enrol(t, gatewaytest.Person{Think: hold.Think})
 		id := s.Ask(t, key, who.Request()).ID
 		hold.Prompted(t)
-		if err := s.Registry.SetCertificateState(t.Context(), who.Certificates[0].Serial, "suspended"); err != nil {
+		if err := s.Registry.SetCertificateState(t.Context(), who.Certificates[0].Serial, "suspended", registry.Change{}); err != nil {
 			t.Fatal(err)
 		}
 		hold.Open()
@@ -150,7 +150,7 @@ func TestOrganisationIsNamedWhereThereAreSeveral(t *testing.T) {
 			}
 		}
 		// With one of the two suspended there is nothing left to choose.
-		if err := s.Registry.SetCertificateState(t.Context(), who.Certificates[0].Serial, "suspended"); err != nil {
+		if err := s.Registry.SetCertificateState(t.Context(), who.Certificates[0].Serial, "suspended", registry.Change{}); err != nil {
 			t.Fatal(err)
 		}
 		got := s.End(t, key, s.Ask(t, key, with(who.Request(), "certificate.voen", nil)).ID)

@@ -1,19 +1,37 @@
 // Package cabinet is where an organisation's permissions are kept: the admin
-// API by which employees are blocked for providers, or let sign again.
+// API by which employees are blocked for providers, or let sign again, and by
+// which what is on record is looked at and kept in order. openapi.yaml
+// describes it.
+//
+//	cabinet.go         the routes, keys and roles
+//	query.go           what an address may say
+//	permissions.go     permissions by employee
+//	view.go            permissions by provider
+//	organisations.go   organisations and their employees
+//	providers.go       providers
+//	subscribers.go     subscribers and certificates
+//	administrators.go  administrators
+//	audit.go           the audit log
+//	import.go          many at once, from a file: import_csv.go reads it,
+//	                   import_apply.go makes the change
+//
+// A block is in force when its PUT has returned.
 package cabinet
 
 import (
-	"context"
-	"database/sql"
 	_ "embed"
 	"errors"
 	"net/http"
+	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
 
 	"imza/gateway"
 	"imza/gateway/registry"
+	"imza/gateway/strict"
 	"imza/policy"
 )
 
@@ -26,42 +44,158 @@ type Cabinet struct {
 	Registry    *registry.Registry
 }
 
-// Mount adds the routes to a server.
-//
-//	GET    /v1/admin/blocks?voen=…                                            all sets that say anything
-//	PUT    /v1/admin/organisations/{voen}/employees/{fin}/blocks/{provider}   block
-//	DELETE /v1/admin/organisations/{voen}/employees/{fin}/blocks/{provider}   unblock
-//	PUT    /v1/admin/organisations/{voen}/employees/{fin}/blocks              block for all, also for who joins later
-//	DELETE /v1/admin/organisations/{voen}/employees/{fin}/blocks              unblock for all
-//	GET    /v1/admin/openapi.yaml                                             their description, without a key
-//
-// A block is in force when its PUT has returned.
-func (b *Cabinet) Mount(e *echo.Echo) {
-	e.GET("/v1/admin/openapi.yaml", func(c echo.Context) error { return c.Blob(http.StatusOK, "application/yaml", openapi) })
-	// By route, not by group: a group would answer a wrong method with 404.
-	key := middleware.KeyAuthWithConfig(middleware.KeyAuthConfig{Validator: b.authenticate, ErrorHandler: noKey})
-	const all = "/v1/admin/organisations/:voen/employees/:fin/blocks"
-	const one = all + "/:provider"
-	e.GET("/v1/admin/blocks", b.list, key)
-	for _, way := range []struct {
-		action  string
-		method  func(string, echo.HandlerFunc, ...echo.MiddlewareFunc) *echo.Route
-		allowed bool
-	}{{"block", e.PUT, false}, {"unblock", e.DELETE, true}} {
-		way.method(one, func(c echo.Context) error { return b.setOne(c, way.action, way.allowed) }, key)
-		way.method(all, func(c echo.Context) error { return b.setAll(c, way.action+" all", way.allowed) }, key)
+// root is before every path.
+const root = "/v1/admin"
+
+const (
+	organisationPath = "/organisations/:voen"
+	employeePath     = organisationPath + "/employees/:fin"
+	viewPath         = organisationPath + "/providers/:provider/permissions"
+)
+
+// route is one thing that an administrator may do.
+type route struct {
+	method, path string
+	handle       echo.HandlerFunc
+	who          who
+	parameters   string // of the query, each but once
+}
+
+// who may do it. A manager is kept to the organisation in the path, if there is
+// one; a list shows him his own.
+type who int
+
+const (
+	everybody who = iota
+	operators
+)
+
+func (b *Cabinet) routes() []route {
+	const get, put, post, remove = http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete
+	const employees = "q name fin number state expiresBefore expiresAfter after limit"
+	return []route{
+		{get, "/whoami", b.whoami, everybody, ""},
+
+		{get, "/organisations", b.organisations, everybody, "q after limit"},
+		{get, organisationPath, b.organisation, everybody, ""},
+		{get, organisationPath + "/employees", b.employees, everybody, employees},
+		{get, employeePath, b.employee, everybody, ""},
+
+		{get, employeePath + "/permissions", b.showPermissions, everybody, ""},
+		{put, employeePath + "/permissions", b.setPermissions, everybody, ""},
+		{put, employeePath + "/blocks/:provider", b.block, everybody, ""},
+		{remove, employeePath + "/blocks/:provider", b.unblock, everybody, ""},
+		{put, employeePath + "/blocks", b.blockAll, everybody, ""},
+		{remove, employeePath + "/blocks", b.unblockAll, everybody, ""},
+		{get, "/blocks", b.blocks, everybody, "voen after limit"},
+		{get, viewPath, b.showView, everybody, ""},
+		{put, viewPath, b.setView, everybody, ""},
+		{post, "/imports", b.imports, everybody, "dryRun"},
+
+		{get, "/providers", b.providers, everybody, "after limit"},
+		{put, "/providers/:provider", b.putProvider, operators, ""},
+		{post, "/providers/:provider/key", b.renewProviderKey, operators, ""},
+		{put, "/providers/:provider/state", b.setProviderState, operators, ""},
+
+		{get, "/subscribers/:msisdn", b.subscriber, operators, ""},
+		{put, "/subscribers/:msisdn/state", b.setSubscriberState, operators, ""},
+		{get, "/certificates/:serial", b.certificate, operators, ""},
+		{put, "/certificates/:serial/state", b.setCertificateState, operators, ""},
+
+		{get, "/administrators", b.administrators, operators, ""},
+		{put, "/administrators/:administrator", b.putAdministrator, operators, ""},
+		{post, "/administrators/:administrator/key", b.renewAdministratorKey, operators, ""},
+		{remove, "/administrators/:administrator", b.removeAdministrator, operators, ""},
+
+		{get, "/audit", b.audit, everybody, auditParameters + " after limit"},
+		{get, "/audit/export", b.exportAudit, everybody, auditParameters},
+		{get, "/audit/verify", b.verifyAudit, operators, ""},
 	}
 }
 
+// Mount adds the routes to a server, and their description, which needs no key.
+func (b *Cabinet) Mount(e *echo.Echo) {
+	e.GET(root+"/openapi.yaml", func(c echo.Context) error { return c.Blob(http.StatusOK, "application/yaml", openapi) })
+	// By route, not by group: a group would answer a wrong method with 404.
+	key := middleware.KeyAuthWithConfig(middleware.KeyAuthConfig{Validator: b.authenticate, ErrorHandler: noKey})
+	for _, r := range b.routes() {
+		e.Add(r.method, root+r.path, r.serve, key)
+	}
+}
+
+// serve lets those in who may do it, with nothing in the query that would not
+// be looked at: a filter with a slip of the pen in it would show everything.
+func (r route) serve(c echo.Context) error {
+	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
+	a := administrator(c)
+	if r.who == operators && a.Role != registry.Operator {
+		return &gateway.Refusal{Code: gateway.Forbidden, Detail: "operators only"}
+	}
+	if err := unescape(c); err != nil {
+		return err
+	}
+	if strings.HasPrefix(r.path, organisationPath) {
+		voen, err := policy.ParseVOEN(c.Param("voen"))
+		if err != nil {
+			return gateway.Invalid("voen", "ten digits")
+		}
+		if err := may(a, voen); err != nil {
+			return err
+		}
+	}
+	if err := checkQuery(c.Request().URL.RawQuery, strings.Fields(r.parameters)); err != nil {
+		return err
+	}
+	return r.handle(c)
+}
+
+// unescape reads what the path names as it is meant: the router leaves it as it
+// was sent, and a browser sends the plus of a number as %2B.
+func unescape(c echo.Context) error {
+	if c.Request().URL.RawPath == "" {
+		return nil // as it was sent is as it is meant
+	}
+	values := slices.Clone(c.ParamValues())
+	for i, name := range c.ParamNames() {
+		value, err := url.PathUnescape(values[i])
+		if err != nil {
+			return gateway.Invalid(name, "cannot be read")
+		}
+		values[i] = value
+	}
+	c.SetParamValues(values...)
+	return nil
+}
+
+// may refuses what is of an organisation that is not the administrator's,
+// whether it is on record or not.
+func may(a registry.Administrator, voen policy.VOEN) error {
+	if !a.May(voen) {
+		return &gateway.Refusal{Code: gateway.Forbidden, Detail: "this organisation is not one of yours"}
+	}
+	return nil
+}
+
+// administratorOf is where authenticate leaves the administrator.
 const administratorOf = "administrator"
 
 func (b *Cabinet) authenticate(key string, c echo.Context) (bool, error) {
-	id, ok, err := b.Registry.AdministratorByKey(c.Request().Context(), key)
+	a, ok, err := b.Registry.AdministratorByKey(c.Request().Context(), key)
 	if err == nil && !ok {
 		err = &gateway.Refusal{Code: gateway.Unauthorized, Detail: "this administrator's key is not known"}
 	}
-	c.Set(administratorOf, id)
+	c.Set(administratorOf, a)
 	return ok, err
+}
+
+func administrator(c echo.Context) registry.Administrator {
+	return c.Get(administratorOf).(registry.Administrator)
+}
+
+// by begins an entry of the audit log: who, and from where.
+func by(c echo.Context) registry.Change {
+	a := administrator(c)
+	return registry.Change{Actor: a.ID, Role: string(a.Role), Source: c.RealIP()}
 }
 
 // noKey is the answer to a request without a key; every other error is one of
@@ -74,115 +208,22 @@ func noKey(err error, _ echo.Context) error {
 	return err
 }
 
-// Permissions is the permission set of one employee, as the API shows it.
-type Permissions struct {
-	VOEN       policy.VOEN       `json:"voen"`
-	FIN        policy.FIN        `json:"fin"`
-	Default    string            `json:"default"`    // "allow" or "block"
-	Exceptions []policy.Provider `json:"exceptions"` // for whom the default does not hold
-	Version    int64             `json:"version"`
-}
-
-func permissions(e policy.Employee, s policy.Set) Permissions {
-	p := Permissions{VOEN: e.VOEN, FIN: e.FIN, Default: "allow", Exceptions: s.Exceptions, Version: s.Version}
-	if s.BlockAll {
-		p.Default = "block"
-	}
-	if p.Exceptions == nil {
-		p.Exceptions = []policy.Provider{}
-	}
-	return p
-}
-
-func (b *Cabinet) list(c echo.Context) error {
-	var voen policy.VOEN
-	if text := c.QueryParam("voen"); text != "" {
-		var err error
-		if voen, err = policy.ParseVOEN(text); err != nil {
-			return gateway.Invalid("voen", "ten digits")
-		}
-	}
-	saved, err := b.Permissions.Record.List(c.Request().Context(), voen, policy.Employee{}, 1000)
-	if err != nil {
-		return err
-	}
-	all := make([]Permissions, 0, len(saved))
-	for _, s := range saved {
-		all = append(all, permissions(s.Employee, s.Set))
-	}
-	return c.JSON(http.StatusOK, all)
-}
-
-// setOne blocks an employee for one provider, or lets them sign again.
-func (b *Cabinet) setOne(c echo.Context, action string, allowed bool) error {
-	e, err := b.employee(c)
-	if err != nil {
-		return err
-	}
-	p, err := policy.ParseProvider(c.Param("provider"))
-	if err != nil {
-		return gateway.Invalid("provider", "a provider's short name")
-	}
-	if _, err := b.Registry.ProviderName(c.Request().Context(), p); err != nil {
-		return notFound(err)
-	}
-	return b.save(c, e, action, e.String()+" "+string(p), func(s policy.Set) policy.Set { return s.With(p, allowed) })
-}
-
-// setAll blocks an employee for all providers, without exception, or for none.
-func (b *Cabinet) setAll(c echo.Context, action string, allowed bool) error {
-	e, err := b.employee(c)
-	if err != nil {
-		return err
-	}
-	return b.save(c, e, action, e.String(), func(s policy.Set) policy.Set {
-		s.BlockAll, s.Exceptions = !allowed, nil
-		return s
-	})
-}
-
-// employee reads whom a request is about. All that it names must be on record:
-// a block with a slip of the pen in it would protect nobody.
-func (b *Cabinet) employee(c echo.Context) (e policy.Employee, err error) {
-	if e.VOEN, err = policy.ParseVOEN(c.Param("voen")); err != nil {
-		return e, gateway.Invalid("voen", "ten digits")
-	}
-	if e.FIN, err = policy.ParseFIN(c.Param("fin")); err != nil {
-		return e, gateway.Invalid("fin", "seven digits and capital letters, without I and O")
-	}
-	return e, notFound(b.Registry.HasEmployee(c.Request().Context(), e))
-}
-
 // notFound makes a refusal of what is not on record.
 func notFound(err error) error {
 	if errors.Is(err, registry.ErrUnknown) {
-		return &gateway.Refusal{Code: gateway.NotFound, Detail: err.Error()}
+		return &gateway.Refusal{Code: gateway.NotFound, Detail: strings.TrimPrefix(err.Error(), "registry: ")}
 	}
 	return err
 }
 
-// save changes a permission set and the audit log together.
-func (b *Cabinet) save(c echo.Context, e policy.Employee, action, subject string, change func(policy.Set) policy.Set) error {
-	ctx := c.Request().Context()
-	actor, _ := c.Get(administratorOf).(string)
-	saved, err := b.Permissions.Save(ctx, policy.Save{
-		Employees: []policy.Employee{e},
-		Change:    func(_ policy.Employee, before policy.Set) (policy.Set, error) { return change(before), nil },
-		Also: func(ctx context.Context, tx *sql.Tx, changed []policy.Changed) error {
-			for _, c := range changed {
-				if err := registry.Audit(ctx, tx, registry.Change{Actor: actor, Action: action, Subject: subject,
-					Before: permissions(e, c.Before), After: permissions(e, c.After)}); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
-	})
-	if errors.Is(err, policy.ErrUnavailable) {
-		return &gateway.Refusal{Code: gateway.PolicyUnavailable, Detail: "not certain to be in force: save it again", Cause: err}
-	}
+// maxBody is enough for all bodies but those that say so.
+const maxBody = 64 << 10
+
+// read reads a small body.
+func read(c echo.Context, into any) error {
+	body, err := strict.Body(c.Response(), c.Request(), maxBody, "at most 64 KiB")
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, permissions(e, saved[0]))
+	return strict.Decode(body, into)
 }

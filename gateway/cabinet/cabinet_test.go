@@ -12,6 +12,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"imza/gateway"
 	"imza/gateway/api"
 	"imza/gateway/cabinet"
 	"imza/gateway/gatewaytest"
@@ -32,39 +33,52 @@ func pathOf(voen, fin, provider string) string {
 	return "/v1/admin/organisations/" + voen + "/employees/" + fin + "/blocks/" + provider
 }
 
-// permissions reads the set that an answer must be.
-func permissions(t *testing.T, a gatewaytest.Answer) (p cabinet.Permissions) {
+// read reads an answer, which must be a good one.
+func read[T any](t *testing.T, a gatewaytest.Answer) (value T) {
 	t.Helper()
-	if a.Status != http.StatusOK {
+	if a.Status != http.StatusOK && a.Status != http.StatusCreated {
 		t.Fatalf("answered %d %s", a.Status, a.Body)
 	}
-	if err := json.Unmarshal(a.Body, &p); err != nil {
+	if err := json.Unmarshal(a.Body, &value); err != nil {
 		t.Fatal(err)
 	}
-	return p
+	return value
 }
 
-// audited is one row of the audit log.
+// permissions reads the set that an answer must be.
+func permissions(t *testing.T, a gatewaytest.Answer) cabinet.Permissions {
+	t.Helper()
+	return read[cabinet.Permissions](t, a)
+}
+
+// audited is one entry of the audit log; of before and after, the exceptions.
 type audited struct{ actor, action, subject, before, after string }
 
 func auditLog(t *testing.T, s *gatewaytest.Stack) (log []audited) {
 	t.Helper()
-	rows, err := s.DB.QueryContext(t.Context(), `SELECT actor, action, subject, json_extract(detail, '$.before.exceptions'), json_extract(detail, '$.after.exceptions') FROM audit ORDER BY sequence`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var a audited
-		if err := rows.Scan(&a.actor, &a.action, &a.subject, &a.before, &a.after); err != nil {
-			t.Fatal(err)
-		}
-		log = append(log, a)
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
+	for _, e := range everyEntry(t, s) {
+		log = append(log, audited{e.Actor, e.Action, e.Subject, exceptionsIn(e.Before), exceptionsIn(e.After)})
 	}
 	return log
+}
+
+func everyEntry(t *testing.T, s *gatewaytest.Stack) (all []registry.AuditEntry) {
+	t.Helper()
+	if err := s.Registry.AuditEntries(t.Context(), registry.AuditFilter{}, func(e registry.AuditEntry) error {
+		all = append(all, e)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func exceptionsIn(raw json.RawMessage) string {
+	var set struct{ Exceptions json.RawMessage }
+	if json.Unmarshal(raw, &set) != nil {
+		return ""
+	}
+	return string(set.Exceptions)
 }
 
 func TestOpenAPIDescribesEveryRouteAndNoOther(t *testing.T) {
@@ -132,7 +146,7 @@ func TestWhatIsNotOnRecordIsNotBlocked(t *testing.T) {
 	first, second, fin := string(gatewaytest.FirstVOEN), string(gatewaytest.SecondVOEN), string(who.FIN)
 	for _, c := range []struct{ voen, fin, provider, field, unknown string }{
 		{"140000001", fin, "bank", "voen", ""}, {"14000000111", fin, "bank", "voen", ""}, {"140000001a", fin, "bank", "voen", ""},
-		{"%31400000011", fin, "bank", "voen", ""}, {"1400000011%20", fin, "bank", "voen", ""}, {"..", fin, "bank", "voen", ""},
+		{"%2531400000011", fin, "bank", "voen", ""}, {"1400000011%20", fin, "bank", "voen", ""}, {"..", fin, "bank", "voen", ""},
 		{first, strings.ToLower(fin), "bank", "fin", ""}, {first, fin + "1", "bank", "fin", ""}, {first, "7TSTI01", "bank", "fin", ""},
 		{first, "7TSTO01", "bank", "fin", ""}, {first, "*", "bank", "fin", ""}, {first, "7TST%2F1", "bank", "fin", ""}, {first, "%D9%A77TST01", "bank", "fin", ""},
 		{first, fin, "Bank", "provider", ""}, {first, fin, "bank%20", "provider", ""}, {first, fin, "-bank", "provider", ""},
@@ -176,13 +190,13 @@ func TestListShowsWhatIsBlocked(t *testing.T) {
 	s.Provider(t, "bank", registry.NewProviderKey())
 	s.Provider(t, "shop", registry.NewProviderKey())
 	one, two := s.Enrol(t, gatewaytest.Person{}), s.Enrol(t, gatewaytest.Person{})
-	list := func(query string) (all []cabinet.Permissions) {
+	list := func(query string) []cabinet.Permissions {
 		t.Helper()
-		a := s.Do(t, "GET", "/v1/admin/blocks"+query, s.AdminKey, nil)
-		if a.Status != http.StatusOK || json.Unmarshal(a.Body, &all) != nil || all == nil {
-			t.Fatalf("answered %d %s", a.Status, a.Body)
+		page := read[cabinet.BlockPage](t, s.Do(t, "GET", "/v1/admin/blocks"+query, s.AdminKey, nil))
+		if page.Blocks == nil || page.Next != "" {
+			t.Fatalf("%+v", page)
 		}
-		return all
+		return page.Blocks
 	}
 	if got := list(""); len(got) != 0 {
 		t.Errorf("nothing was said, and there is %v", got)
@@ -202,5 +216,21 @@ func TestListShowsWhatIsBlocked(t *testing.T) {
 	s.Do(t, "DELETE", blockPath(two, "bank"), s.AdminKey, nil)
 	if got := list(""); len(got) != 1 || got[0].FIN != one.FIN {
 		t.Errorf("with one let sign again, %v", got)
+	}
+}
+
+// Programs branch on codes, so none may be missing from the document.
+func TestOpenAPINamesEveryCode(t *testing.T) {
+	e := echo.New()
+	(&cabinet.Cabinet{}).Mount(e)
+	served := httptest.NewRecorder()
+	e.ServeHTTP(served, httptest.NewRequest(http.MethodGet, "/v1/admin/openapi.yaml", nil))
+	for _, code := range []gateway.Code{
+		gateway.InvalidRequest, gateway.InvalidImport, gateway.Unauthorized, gateway.Forbidden, gateway.NotFound, gateway.VersionConflict, gateway.CertificateRevoked,
+		gateway.LastOperator, gateway.DocumentTooLarge, gateway.PolicyUnavailable, gateway.Unavailable, gateway.Internal,
+	} {
+		if !strings.Contains(served.Body.String(), "urn:imza:problem:"+string(code)+"\n") {
+			t.Errorf("no example of %s", code)
+		}
 	}
 }

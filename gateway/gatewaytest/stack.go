@@ -2,7 +2,7 @@
 // authority, gateway and both APIs over HTTP, an emulated operator over SMPP,
 // and people with telephones and SIM cards. Only tests import it.
 //
-//	stack.go       all of it, on a Redis that the test gives
+//	stack.go       all of it, on the Redis and the database that the test gives
 //	subscriber.go  people, and how they are held back
 //	tap.go         what goes to the operator
 //	client.go      requests to the APIs
@@ -21,12 +21,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/labstack/echo/v4"
 	"github.com/pressly/goose/v3"
 	"github.com/prometheus/client_golang/prometheus"
@@ -41,6 +41,7 @@ import (
 	"imza/pki"
 	"imza/policy"
 	"imza/policy/redistest"
+	"imza/policy/sqltest"
 	"imza/smpp"
 )
 
@@ -76,23 +77,34 @@ type Stack struct {
 	log       *slog.Logger
 }
 
-// Each runs a test on a stack of its own with the embedded Redis, and on another
-// with a real one, side by side.
+// Each runs a test on a stack of its own with the embedded Redis and SQLite, and
+// on another with a real Redis and PostgreSQL, side by side.
 func Each(t *testing.T, test func(t *testing.T, s *Stack)) {
-	redistest.Each(t, func(t *testing.T, addr string) {
+	t.Run("miniredis+SQLite", func(t *testing.T) {
 		t.Parallel()
-		test(t, Start(t, addr))
+		test(t, Start(t, miniredis.RunT(t).Addr()))
+	})
+	t.Run("redis-server+PostgreSQL", func(t *testing.T) {
+		t.Parallel()
+		test(t, StartOn(t, redistest.Start(t).Addr, sqltest.Postgres(t)))
 	})
 }
 
-// Start boots a stack on the Redis at an address.
+// Start boots a stack on the Redis at an address, and SQLite.
 func Start(t testing.TB, redisAddr string) *Stack {
+	t.Helper()
+	return StartOn(t, redisAddr, sqltest.SQLite(t))
+}
+
+// StartOn boots a stack on the Redis at an address, and the database at one that
+// registry.OpenDatabase knows.
+func StartOn(t testing.TB, redisAddr, database string) *Stack {
 	t.Helper()
 	s := &Stack{masterKey: make([]byte, 16), AdminKey: registry.NewAdminKey()}
 	rand.Read(s.masterKey)
 	s.log = slog.New(slog.NewTextHandler(&s.secrets, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s.secrets.add(s.AdminKey, hex.EncodeToString(s.masterKey))
-	s.openRecord(t)
+	s.openRecord(t, database)
 	must(t, s.openRedis(t, redisAddr))
 
 	// The address comes first: the certificates carry it.
@@ -115,12 +127,12 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func (s *Stack) openRecord(t testing.TB) {
+func (s *Stack) openRecord(t testing.TB, database string) {
 	t.Helper()
 	ctx := t.Context()
 	var dialect goose.Dialect
 	var err error
-	s.DB, dialect, err = registry.OpenDatabase(filepath.Join(t.TempDir(), "imza.db"))
+	s.DB, dialect, err = registry.OpenDatabase(database)
 	must(t, err)
 	t.Cleanup(func() { s.DB.Close() })
 	s.Registry, err = registry.Open(ctx, s.DB, dialect, []byte("pepper of a test"))
@@ -131,7 +143,7 @@ func (s *Stack) openRecord(t testing.TB) {
 	for voen, name := range organisations {
 		must(t, s.Registry.AddOrganisation(ctx, voen, name))
 	}
-	must(t, s.Registry.SetAdministrator(ctx, Administrator, s.AdminKey))
+	must(t, s.Registry.SetAdministrator(ctx, registry.Administrator{ID: Administrator, Role: registry.Operator}, s.AdminKey))
 }
 
 func (s *Stack) openRedis(t testing.TB, addr string) (err error) {

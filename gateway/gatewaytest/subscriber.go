@@ -34,7 +34,8 @@ type Subscriber struct {
 	FIN          policy.FIN
 	Certificates []gateway.Certificate
 
-	card *emulator.SIM
+	profile *emulator.Profile
+	card    *emulator.SIM
 }
 
 // The secrets of all cards; eight digits, so that a match in a log is no chance.
@@ -60,6 +61,7 @@ func (s *Stack) Enrol(t testing.TB, p Person) *Subscriber {
 	must(t, err)
 	s.secrets.add(who.UserID, pin1, pin2, puk, hex.EncodeToString(keys.KIc), hex.EncodeToString(keys.KID))
 	card := emulator.NewProfile(iccid, keys, pin1, pin2, puk)
+	who.profile = card
 	wanted := p.Certificates
 	if wanted == nil {
 		wanted = []gateway.Wanted{{Type: gateway.Business, VOEN: FirstVOEN}}
@@ -77,6 +79,21 @@ func (s *Stack) Enrol(t testing.TB, p Person) *Subscriber {
 	must(t, err)
 	s.HandOver(t, who, p)
 	return who
+}
+
+// Renew gives the subscriber a further certificate, with a key of its own, and
+// another telephone. It signs if it was issued later than the one before, which a
+// Person.Certified in the past sees to.
+func (s *Stack) Renew(t testing.TB, who *Subscriber, w gateway.Wanted) gateway.Certificate {
+	t.Helper()
+	c := s.certify(t, who.profile, byte(len(who.Certificates)+1), who.FIN, w, time.Now())
+	must(t, s.Registry.AddCertificates(t.Context(), who.profile.ICCID, []gateway.Certificate{c}))
+	who.Certificates = append(who.Certificates, c)
+	var err error
+	who.card, err = emulator.NewSIM(who.profile, func(*emulator.Profile) error { return nil })
+	must(t, err)
+	s.HandOver(t, who, Person{})
+	return c
 }
 
 // certify puts a new key on the card, and its certificate.

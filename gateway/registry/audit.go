@@ -1,31 +1,285 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
+
+	"imza/policy"
 )
 
 // Change is one thing that an administrator did.
 type Change struct {
-	Actor   string // the administrator
+	Actor  string // the administrator
+	Role   string // as what: "operator", "manager"
+	Source string // the address that the request came from
+
 	Action  string // what was done, like "block"
-	Subject string // to whom
-	Before  any    // as JSON
-	After   any
+	Subject string // to whom, like "1400000011/7DEM001 demo"
+
+	// What the log can be searched by; empty where it does not apply.
+	VOEN     policy.VOEN
+	FIN      policy.FIN
+	Provider policy.Provider
+
+	Before, After any // as JSON
 }
 
-// Audit appends a change to the log, in the transaction that makes it.
-func Audit(ctx context.Context, tx *sql.Tx, c Change) error {
-	detail, err := json.Marshal(map[string]any{"before": c.Before, "after": c.After})
-	if err != nil {
-		return fmt.Errorf("registry: audit: %w", err)
+// maxChange is how many octets the texts of one entry may have, so that who
+// reads an export can bound its lines.
+const maxChange = 1 << 20
+
+// Audit appends changes to the log, in the transaction that makes them: if that
+// is rolled back, they are not in the log. It may be the transaction's first
+// statement, but on PostgreSQL others that append wait from here to the commit:
+// so it comes after all that others may hold, or each would wait for the other.
+// After an error the transaction must not be committed.
+func (r *Registry) Audit(ctx context.Context, tx *sql.Tx, changes ...Change) error {
+	links := make([]*link, 0, len(changes))
+	for _, c := range changes {
+		l, err := c.link()
+		if err != nil {
+			return fmt.Errorf("registry: audit: %w", err)
+		}
+		links = append(links, l)
 	}
-	if _, err := tx.ExecContext(ctx, `INSERT INTO audit (at, actor, action, subject, detail) VALUES ($1, $2, $3, $4, $5)`,
-		time.Now().UnixMilli(), c.Actor, c.Action, c.Subject, string(detail)); err != nil {
+	if err := r.appendLinks(ctx, tx, links); err != nil {
 		return fmt.Errorf("registry: audit: %w", err)
 	}
 	return nil
+}
+
+// link has the texts of an entry, and no place in the chain.
+func (c Change) link() (*link, error) {
+	l := new(link)
+	size := 0
+	for i, text := range []string{c.Actor, c.Role, c.Source, c.Action, c.Subject, string(c.VOEN), string(c.FIN), string(c.Provider)} {
+		l.texts[i] = []byte(storable(text))
+		size += len(l.texts[i])
+	}
+	for i, value := range []any{c.Before, c.After} {
+		text, err := json.Marshal(value) // compact
+		if err != nil {
+			return nil, err
+		}
+		text = bytes.ToValidUTF8(text, []byte("\ufffd")) // a json.RawMessage may hold anything in its strings
+		l.texts[8+i] = text
+		size += len(text)
+	}
+	if size > maxChange {
+		return nil, fmt.Errorf("an entry of %d octets, at most %d", size, maxChange)
+	}
+	return l, nil
+}
+
+// storable is a text as every database keeps it and JSON gives it back.
+// PostgreSQL takes no NUL.
+func storable(text string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "\ufffd"), "\x00", "\ufffd")
+}
+
+// appendLinks gives entries their place in the chain; those without a time get
+// the present one.
+func (r *Registry) appendLinks(ctx context.Context, tx *sql.Tx, links []*link) error {
+	if len(links) == 0 {
+		return nil
+	}
+	sealer, err := r.sealer()
+	if err != nil {
+		return err
+	}
+	// That the head is written first takes it for this transaction.
+	var last head
+	err = tx.QueryRowContext(ctx, `UPDATE audit_head SET sequence = sequence WHERE id = 1 RETURNING sequence, hash, seal`).Scan(&last.sequence, &last.hash, &last.seal)
+	if errors.Is(err, sql.ErrNoRows) {
+		return errors.New("the head of the log is missing")
+	}
+	if err != nil {
+		return err
+	}
+	// A head that the gateway did not write stays unsealed: sealing it would
+	// hide that somebody cut the log short. Refusing to go on would leave an
+	// employee unblocked because of it.
+	sealed := sealer.made(last)
+	now := time.Now().UnixMilli()
+	var hasher hasher
+	for _, l := range links {
+		if l.at == 0 {
+			l.at = now
+		}
+		l.sequence, l.previous = last.sequence+1, last.hash
+		sum := hasher.sum(l)
+		l.hash, l.seal = sum[:], sealer.seal(sum[:])
+		last = head{sequence: l.sequence, hash: l.hash}
+	}
+	if err := insertLinks(ctx, tx, links); err != nil {
+		return err
+	}
+	last.seal = []byte{}
+	if sealed {
+		last.seal = sealer.sealHead(last)
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE audit_head SET sequence = $1, hash = $2, seal = $3 WHERE id = 1`, last.sequence, last.hash, last.seal)
+	return err
+}
+
+// linkColumns are those of a link, in the order of values and of reading.
+var linkColumns = "sequence, at, " + strings.Join(chainTexts[:], ", ") + ", previous, hash, seal"
+
+// linksAtOnce is how many entries one statement inserts: enough that PostgreSQL's
+// round trips do not count, few enough that SQLite finds its parameters fast.
+const linksAtOnce = 32
+
+func insertLinks(ctx context.Context, tx *sql.Tx, links []*link) error {
+	if len(links) >= linksAtOnce {
+		statement, err := tx.PrepareContext(ctx, insertOf(linksAtOnce))
+		if err != nil {
+			return err
+		}
+		defer statement.Close()
+		for ; len(links) >= linksAtOnce; links = links[linksAtOnce:] {
+			if _, err := statement.ExecContext(ctx, valuesOf(links[:linksAtOnce])...); err != nil {
+				return err
+			}
+		}
+	}
+	if len(links) == 0 {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, insertOf(len(links)), valuesOf(links)...)
+	return err
+}
+
+func insertOf(n int) string {
+	var b strings.Builder
+	b.WriteString("INSERT INTO audit (" + linkColumns + ") VALUES ")
+	columns := len(chainTexts) + 5
+	for i := range n * columns {
+		switch {
+		case i == 0:
+			b.WriteString("($1")
+		case i%columns == 0:
+			fmt.Fprintf(&b, "), ($%d", i+1)
+		default:
+			fmt.Fprintf(&b, ", $%d", i+1)
+		}
+	}
+	b.WriteString(")")
+	return b.String()
+}
+
+func valuesOf(links []*link) []any {
+	all := make([]any, 0, len(links)*(len(chainTexts)+5))
+	for _, l := range links {
+		all = append(all, l.sequence, l.at)
+		for _, text := range l.texts {
+			all = append(all, string(text))
+		}
+		previous := l.previous
+		if previous == nil {
+			previous = []byte{} // not NULL
+		}
+		all = append(all, previous, l.hash, l.seal)
+	}
+	return all
+}
+
+// AuditFilter says which entries are wanted; its zero value, all.
+type AuditFilter struct {
+	VOENs    []policy.VOEN // of one of these; nil: of any, and of none
+	FIN      policy.FIN
+	Provider policy.Provider
+	Actor    string
+	Action   string
+	From     time.Time // inclusive
+	Until    time.Time // exclusive
+	After    int64     // those after this sequence
+	Limit    int       // 0: all
+}
+
+// where writes the filter for SQL.
+func (f AuditFilter) where() (string, []any) {
+	conditions, args := []string{"sequence > $1"}, []any{f.After}
+	add := func(condition string, value any) {
+		args = append(args, value)
+		conditions = append(conditions, fmt.Sprintf(condition, len(args)))
+	}
+	for _, c := range []struct{ column, value string }{{"fin", string(f.FIN)}, {"provider", string(f.Provider)}, {"actor", f.Actor}, {"action", f.Action}} {
+		if c.value != "" {
+			add(c.column+" = $%d", storable(c.value))
+		}
+	}
+	if !f.From.IsZero() {
+		add("at >= $%d", ceilMilli(f.From))
+	}
+	if !f.Until.IsZero() {
+		add("at < $%d", ceilMilli(f.Until))
+	}
+	if f.VOENs != nil {
+		var places []string
+		for _, voen := range f.VOENs {
+			args = append(args, storable(string(voen)))
+			places = append(places, fmt.Sprintf("$%d", len(args)))
+		}
+		conditions = append(conditions, "voen IN ("+strings.Join(places, ", ")+")")
+	}
+	return strings.Join(conditions, " AND "), args
+}
+
+// ceilMilli is the first whole millisecond that is not before t.
+func ceilMilli(t time.Time) int64 { return t.Add(time.Millisecond - 1).UnixMilli() }
+
+// auditPage is how many entries AuditEntries reads at once.
+const auditPage = 200
+
+// AuditEntries calls yield for each entry that is wanted, in order of sequence,
+// until it returns an error. It reads page by page, so a slow reader holds up
+// nobody; since entries only come at the end, none is missed or given twice.
+func (r *Registry) AuditEntries(ctx context.Context, f AuditFilter, yield func(AuditEntry) error) error {
+	if f.VOENs != nil && len(f.VOENs) == 0 {
+		return nil
+	}
+	for left := f.Limit; ; {
+		size := auditPage
+		if f.Limit > 0 {
+			size = min(size, left)
+		}
+		page, err := r.auditEntries(ctx, f, size)
+		if err != nil {
+			return fmt.Errorf("registry: audit: %w", err)
+		}
+		for _, e := range page {
+			if err := yield(e); err != nil {
+				return err
+			}
+			f.After = e.Sequence
+		}
+		left -= len(page)
+		if len(page) < size || f.Limit > 0 && left == 0 {
+			return nil
+		}
+	}
+}
+
+func (r *Registry) auditEntries(ctx context.Context, f AuditFilter, limit int) (page []AuditEntry, err error) {
+	where, args := f.where()
+	rows, err := r.db.QueryContext(ctx, fmt.Sprintf("SELECT %s FROM audit WHERE %s ORDER BY sequence LIMIT %d", linkColumns, where, limit), args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	scanner := newLinkScanner()
+	for rows.Next() {
+		l, err := scanner.scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		page = append(page, l.entry())
+	}
+	return page, rows.Err()
 }

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"imza/gateway"
@@ -29,6 +31,9 @@ func (r *Registry) Record(ctx context.Context, entries []gateway.Entry) error {
 		return fmt.Errorf("registry: %w", err)
 	}
 	defer statement.Close()
+	// In one order, so that two nodes with the same entries do not wait for each
+	// other; of one transaction the order stays.
+	entries = slices.SortedStableFunc(slices.Values(entries), func(a, b gateway.Entry) int { return strings.Compare(a.ID, b.ID) })
 	for _, e := range entries {
 		ended := sql.NullInt64{Int64: e.Ended.UnixMilli(), Valid: e.State.Final()}
 		if _, err := statement.ExecContext(ctx, e.ID, e.Provider, e.MSISDN, e.VOEN, e.Serial, e.Accepted.UnixMilli(), e.Deadline.UnixMilli(), e.State, e.Reason, ended); err != nil {

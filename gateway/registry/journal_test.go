@@ -8,8 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pressly/goose/v3"
+
 	"imza/gateway"
-	"imza/gateway/registry"
 )
 
 // entry is a transaction as the gateway records it.
@@ -67,219 +68,189 @@ func TestFirstFinalStateStays(t *testing.T) {
 }
 
 func TestEveryStateComesBack(t *testing.T) {
-	r := fresh(t)
-	for _, state := range []gateway.State{gateway.Pending, gateway.Signed, gateway.CancelledByUser, gateway.PINBlocked, gateway.Expired,
-		gateway.Undeliverable, gateway.Absent, gateway.CardError, gateway.SignatureInvalid, gateway.Blocked, gateway.CancelledByProvider} {
-		e := entry(string(state), state)
-		e.Reason = "because " + string(state)
-		if err := r.Record(t.Context(), []gateway.Entry{e}); err != nil {
-			t.Fatal(err)
+	each(t, func(t *testing.T, r *record) {
+		for _, state := range []gateway.State{gateway.Pending, gateway.Signed, gateway.CancelledByUser, gateway.PINBlocked, gateway.Expired,
+			gateway.Undeliverable, gateway.Absent, gateway.CardError, gateway.SignatureInvalid, gateway.Blocked, gateway.CancelledByProvider} {
+			e := entry(string(state), state)
+			e.Reason = "because " + string(state)
+			if err := r.Record(t.Context(), []gateway.Entry{e}); err != nil {
+				t.Fatal(err)
+			}
+			if got := r.find(t, e.ID); got != e {
+				t.Errorf("%+v, want %+v", got, e)
+			}
 		}
-		if got := r.find(t, e.ID); got != e {
-			t.Errorf("%+v, want %+v", got, e)
+		for _, id := range []string{"unknown", "", "SIGNED"} {
+			if _, err := r.Find(t.Context(), id); !errors.Is(err, gateway.ErrNotRecorded) {
+				t.Errorf("%q: %v", id, err)
+			}
 		}
-	}
-	for _, id := range []string{"unknown", "", "SIGNED"} {
-		if _, err := r.Find(t.Context(), id); !errors.Is(err, gateway.ErrNotRecorded) {
-			t.Errorf("%q: %v", id, err)
-		}
-	}
+	})
 }
 
 func TestUnfinishedAreThosePastTheirDeadline(t *testing.T) {
-	r := fresh(t)
-	var all []gateway.Entry
-	for i := range 10 {
-		e := entry(fmt.Sprint(i), gateway.Pending)
-		e.Deadline = now.Add(time.Duration(9-i) * time.Second)
-		all = append(all, e)
-	}
-	ended := all[3]
-	ended.State, ended.Ended = gateway.Signed, now
-	if err := r.Record(t.Context(), append(all, ended)); err != nil {
-		t.Fatal(err)
-	}
-	got, err := r.Unfinished(t.Context(), now.Add(8*time.Second))
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Those of 0 to 7 s, oldest first, without the one at 6 s that ended.
-	var ids []string
-	for _, e := range got {
-		ids = append(ids, e.ID)
-		if e.State != gateway.Pending || !e.Ended.IsZero() {
-			t.Errorf("%+v", e)
+	each(t, func(t *testing.T, r *record) {
+		var all []gateway.Entry
+		for i := range 10 {
+			e := entry(fmt.Sprint(i), gateway.Pending)
+			e.Deadline = now.Add(time.Duration(9-i) * time.Second)
+			all = append(all, e)
 		}
-	}
-	if want := []string{"9", "8", "7", "6", "5", "4", "2"}; fmt.Sprint(ids) != fmt.Sprint(want) {
-		t.Errorf("%v, want %v", ids, want)
-	}
-	if got, err := r.Unfinished(t.Context(), now); err != nil || len(got) != 0 {
-		t.Errorf("%v %v", got, err)
-	}
+		ended := all[3]
+		ended.State, ended.Ended = gateway.Signed, now
+		if err := r.Record(t.Context(), append(all, ended)); err != nil {
+			t.Fatal(err)
+		}
+		got, err := r.Unfinished(t.Context(), now.Add(8*time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Those of 0 to 7 s, oldest first, without the one at 6 s that ended.
+		var ids []string
+		for _, e := range got {
+			ids = append(ids, e.ID)
+			if e.State != gateway.Pending || !e.Ended.IsZero() {
+				t.Errorf("%+v", e)
+			}
+		}
+		if want := []string{"9", "8", "7", "6", "5", "4", "2"}; fmt.Sprint(ids) != fmt.Sprint(want) {
+			t.Errorf("%v, want %v", ids, want)
+		}
+		if got, err := r.Unfinished(t.Context(), now); err != nil || len(got) != 0 {
+			t.Errorf("%v %v", got, err)
+		}
+	})
 }
 
 // After an outage there may be more of them than one call gives: calling again
 // after each batch was ended gives all.
 func TestUnfinishedGivesAllInTheEnd(t *testing.T) {
-	r := fresh(t)
-	const n = 1100
-	var all []gateway.Entry
-	for i := range n {
-		all = append(all, entry(fmt.Sprint(i), gateway.Pending))
-	}
-	if err := r.Record(t.Context(), all); err != nil {
-		t.Fatal(err)
-	}
-	seen := map[string]bool{}
-	for {
-		batch, err := r.Unfinished(t.Context(), now.Add(time.Hour))
-		if err != nil {
+	each(t, func(t *testing.T, r *record) {
+		const n = 1100
+		var all []gateway.Entry
+		for i := range n {
+			all = append(all, entry(fmt.Sprint(i), gateway.Pending))
+		}
+		if err := r.Record(t.Context(), all); err != nil {
 			t.Fatal(err)
 		}
-		if len(batch) == 0 {
-			break
-		}
-		for i := range batch {
-			if seen[batch[i].ID] {
-				t.Fatalf("%s comes again after its end", batch[i].ID)
+		seen := map[string]bool{}
+		for {
+			batch, err := r.Unfinished(t.Context(), now.Add(time.Hour))
+			if err != nil {
+				t.Fatal(err)
 			}
-			seen[batch[i].ID] = true
-			batch[i].State, batch[i].Ended = gateway.Expired, batch[i].Deadline
+			if len(batch) == 0 {
+				break
+			}
+			for i := range batch {
+				if seen[batch[i].ID] {
+					t.Fatalf("%s comes again after its end", batch[i].ID)
+				}
+				seen[batch[i].ID] = true
+				batch[i].State, batch[i].Ended = gateway.Expired, batch[i].Deadline
+			}
+			if err := r.Record(t.Context(), batch); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if err := r.Record(t.Context(), batch); err != nil {
-			t.Fatal(err)
+		if len(seen) != n {
+			t.Errorf("%d of %d", len(seen), n)
 		}
-	}
-	if len(seen) != n {
-		t.Errorf("%d of %d", len(seen), n)
-	}
+	})
 }
 
 // A batch that cannot be written as a whole leaves nothing behind, so that it
 // can come again.
 func TestBatchIsAllOrNothing(t *testing.T) {
-	r := fresh(t)
-	if _, err := r.db.ExecContext(t.Context(), `CREATE TRIGGER full BEFORE INSERT ON transactions WHEN NEW.id = 'bad' BEGIN SELECT RAISE(ABORT, 'full'); END`); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.Record(t.Context(), []gateway.Entry{entry("good", gateway.Signed), entry("bad", gateway.Signed)}); err == nil {
-		t.Fatal("recorded")
-	}
-	if _, err := r.Find(t.Context(), "good"); !errors.Is(err, gateway.ErrNotRecorded) {
-		t.Errorf("half a batch is on record: %v", err)
-	}
+	each(t, func(t *testing.T, r *record) {
+		statements := []string{`CREATE TRIGGER refuse BEFORE INSERT ON transactions WHEN NEW.id = 'z bad' BEGIN SELECT RAISE(ABORT, 'full'); END`}
+		if r.dialect == goose.DialectPostgres {
+			statements = []string{`CREATE FUNCTION refuse() RETURNS TRIGGER LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''full''; END'`,
+				`CREATE TRIGGER refuse BEFORE INSERT ON transactions FOR EACH ROW WHEN (NEW.id = 'z bad') EXECUTE FUNCTION refuse()`}
+		}
+		for _, statement := range statements {
+			if _, err := r.db.ExecContext(t.Context(), statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := r.Record(t.Context(), []gateway.Entry{entry("good", gateway.Signed), entry("z bad", gateway.Signed)}); err == nil {
+			t.Fatal("recorded")
+		}
+		if _, err := r.Find(t.Context(), "good"); !errors.Is(err, gateway.ErrNotRecorded) {
+			t.Errorf("half a batch is on record: %v", err)
+		}
+	})
 }
 
 // Several nodes drain at once, each entry more than once, over several
 // connections to the file.
 func TestRecordingAtOnce(t *testing.T) {
-	dir := t.TempDir()
-	nodes := []*record{open(t, dir), open(t, dir), open(t, dir)}
-	const writers, transactions = 9, 40
-	id := func(i int) string { return fmt.Sprintf("transaction-%d", i) }
-	finals := []gateway.State{gateway.Signed, gateway.Expired, gateway.CancelledByUser}
-	first := make([]gateway.Entry, transactions)
-	var mu sync.Mutex
-	var all sync.WaitGroup
-	for w := range writers {
-		all.Go(func() {
-			r := nodes[w%len(nodes)]
-			for i := range transactions {
-				batch := []gateway.Entry{entry(id(i), gateway.Pending), entry(id(i), finals[w%len(finals)])}
-				if w%2 == 0 {
-					batch[0], batch[1] = batch[1], batch[0]
+	each(t, func(t *testing.T, r *record) {
+		nodes := []*record{r, r.again(), r.again()}
+		const writers, transactions = 9, 40
+		id := func(i int) string { return fmt.Sprintf("transaction-%d", i) }
+		finals := []gateway.State{gateway.Signed, gateway.Expired, gateway.CancelledByUser}
+		first := make([]gateway.Entry, transactions)
+		var mu sync.Mutex
+		var all sync.WaitGroup
+		for w := range writers {
+			all.Go(func() {
+				r := nodes[w%len(nodes)]
+				for i := range transactions {
+					batch := []gateway.Entry{entry(id(i), gateway.Pending), entry(id(i), finals[w%len(finals)])}
+					if w%2 == 0 {
+						batch[0], batch[1] = batch[1], batch[0]
+					}
+					if err := r.Record(t.Context(), batch); err != nil {
+						t.Error(err)
+						return
+					}
+					// Whatever is on record now stays.
+					e, err := r.Find(t.Context(), id(i))
+					if err != nil || !e.State.Final() {
+						t.Errorf("%+v %v", e, err)
+						return
+					}
+					mu.Lock()
+					if first[i].ID == "" {
+						first[i] = e
+					}
+					if first[i] != e {
+						t.Errorf("%s was %s and is %s", e.ID, first[i].State, e.State)
+					}
+					mu.Unlock()
 				}
-				if err := r.Record(t.Context(), batch); err != nil {
-					t.Error(err)
-					return
-				}
-				// Whatever is on record now stays.
-				e, err := r.Find(t.Context(), id(i))
-				if err != nil || !e.State.Final() {
-					t.Errorf("%+v %v", e, err)
-					return
-				}
-				mu.Lock()
-				if first[i].ID == "" {
-					first[i] = e
-				}
-				if first[i] != e {
-					t.Errorf("%s was %s and is %s", e.ID, first[i].State, e.State)
-				}
-				mu.Unlock()
-			}
-		})
-	}
-	all.Wait()
-	var n int
-	if err := nodes[0].db.QueryRowContext(t.Context(), `SELECT count(*) FROM transactions`).Scan(&n); err != nil || n != transactions {
-		t.Errorf("%d rows, %v", n, err)
-	}
-}
-
-func TestAuditGoesWithItsTransaction(t *testing.T) {
-	r := fresh(t)
-	change := registry.Change{Actor: "operator'; --", Action: "block", Subject: "1400000011/7DEM001", Before: map[string]any{"blocked": false}, After: []string{"Xəzər <b>"}}
-	for _, commit := range []bool{false, true} {
-		tx, err := r.db.BeginTx(t.Context(), nil)
-		if err != nil {
-			t.Fatal(err)
+			})
 		}
-		if err := registry.Audit(t.Context(), tx, change); err != nil {
-			t.Fatal(err)
+		all.Wait()
+		var n int
+		if err := nodes[0].db.QueryRowContext(t.Context(), `SELECT count(*) FROM transactions`).Scan(&n); err != nil || n != transactions {
+			t.Errorf("%d rows, %v", n, err)
 		}
-		if !commit {
-			err = tx.Rollback()
-		} else {
-			err = tx.Commit()
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	var n int
-	var at int64
-	var actor, action, subject, detail string
-	if err := r.db.QueryRowContext(t.Context(), `SELECT count(*), at, actor, action, subject, detail FROM audit`).Scan(&n, &at, &actor, &action, &subject, &detail); err != nil {
-		t.Fatal(err)
-	}
-	if n != 1 || actor != change.Actor || action != "block" || subject != change.Subject || detail != `{"after":["Xəzər \u003cb\u003e"],"before":{"blocked":false}}` {
-		t.Errorf("%d entries: %s %s %s %s", n, actor, action, subject, detail)
-	}
-	if age := time.Since(time.UnixMilli(at)); age < 0 || age > time.Minute {
-		t.Errorf("at %d", at)
-	}
-	// What cannot be written down is not done.
-	tx, err := r.db.BeginTx(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tx.Rollback()
-	if err := registry.Audit(t.Context(), tx, registry.Change{After: func() {}}); err == nil {
-		t.Error("a function in the log")
-	}
+	})
 }
 
 // A reader does not wait for a writer, nor does it see half of what it writes.
 func TestReadersDoNotWaitForWriters(t *testing.T) {
-	r := fresh(t)
-	if err := r.Record(t.Context(), []gateway.Entry{entry("x", gateway.Pending)}); err != nil {
-		t.Fatal(err)
-	}
-	tx, err := r.db.BeginTx(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tx.Rollback()
-	if _, err := tx.ExecContext(t.Context(), `UPDATE transactions SET state = 'signed', ended = 1`); err != nil {
-		t.Fatal(err)
-	}
-	began := time.Now()
-	if got := r.find(t, "x"); got.State != gateway.Pending {
-		t.Errorf("%s", got.State)
-	}
-	if took := time.Since(began); took > 2*time.Second { // the writers' time-out is 5 s
-		t.Errorf("the reader waited for %s", took)
-	}
+	each(t, func(t *testing.T, r *record) {
+		if err := r.Record(t.Context(), []gateway.Entry{entry("x", gateway.Pending)}); err != nil {
+			t.Fatal(err)
+		}
+		tx, err := r.db.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tx.Rollback()
+		if _, err := tx.ExecContext(t.Context(), `UPDATE transactions SET state = 'signed', ended = 1`); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if got := r.find(t, "x"); got.State != gateway.Pending {
+			t.Errorf("%s", got.State)
+		}
+		if took := time.Since(began); took > 2*time.Second { // the writers' time-out is 5 s
+			t.Errorf("the reader waited for %s", took)
+		}
+	})
 }

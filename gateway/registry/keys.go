@@ -30,38 +30,44 @@ func hashKey(key string) []byte {
 	return sum[:]
 }
 
-// SetProvider records a provider, or changes its name and key.
-func (r *Registry) SetProvider(ctx context.Context, p policy.Provider, name, key string) error {
-	_, err := r.db.ExecContext(ctx, `INSERT INTO providers (id, name, key_hash) VALUES ($1, $2, $3)
-		ON CONFLICT (id) DO UPDATE SET name = excluded.name, key_hash = excluded.key_hash`, p, name, hashKey(key))
-	if err != nil {
-		return fmt.Errorf("registry: provider: %w", err)
-	}
-	return nil
-}
-
-// SetAdministrator records an administrator, or changes the key.
-func (r *Registry) SetAdministrator(ctx context.Context, id, key string) error {
-	_, err := r.db.ExecContext(ctx, `INSERT INTO administrators (id, key_hash) VALUES ($1, $2)
-		ON CONFLICT (id) DO UPDATE SET key_hash = excluded.key_hash`, id, hashKey(key))
-	if err != nil {
-		return fmt.Errorf("registry: administrator: %w", err)
-	}
-	return nil
-}
-
-// ProviderByKey tells whose key it is, if anybody's.
-func (r *Registry) ProviderByKey(ctx context.Context, key string) (p policy.Provider, ok bool, err error) {
-	err = r.db.QueryRowContext(ctx, `SELECT id FROM providers WHERE key_hash = $1`, hashKey(key)).Scan(&p)
+// ProviderByKey tells whose key it is, if anybody's, and whether they are
+// suspended.
+func (r *Registry) ProviderByKey(ctx context.Context, key string) (p policy.Provider, s State, ok bool, err error) {
+	err = r.lookups.provider.QueryRowContext(ctx, hashKey(key)).Scan(&p, &s)
 	ok, err = found(err)
-	return p, ok, err
+	return p, s, ok, err
 }
 
 // AdministratorByKey tells whose key it is, if anybody's.
-func (r *Registry) AdministratorByKey(ctx context.Context, key string) (id string, ok bool, err error) {
-	err = r.db.QueryRowContext(ctx, `SELECT id FROM administrators WHERE key_hash = $1`, hashKey(key)).Scan(&id)
-	ok, err = found(err)
-	return id, ok, err
+func (r *Registry) AdministratorByKey(ctx context.Context, key string) (Administrator, bool, error) {
+	all, err := administrators(ctx, r.db, `WHERE a.key_hash = $1`, hashKey(key))
+	if err != nil || len(all) == 0 {
+		return Administrator{}, false, err
+	}
+	return all[0], true, nil
+}
+
+// newKey gives a row of a table a new key, and says so in the log.
+func (r *Registry) newKey(ctx context.Context, what, statement, id, key string, by Change) (string, error) {
+	err := r.write(ctx, func(tx *sql.Tx) error {
+		if err := one(tx.ExecContext(ctx, statement, id, hashKey(key))); err != nil {
+			return unknown(err, what)
+		}
+		by.Action, by.Subject = "renew "+what+" key", id
+		return r.Audit(ctx, tx, by)
+	})
+	if err != nil {
+		return "", err
+	}
+	return key, nil
+}
+
+// one is sql.ErrNoRows if a statement found nothing to do.
+func one(result sql.Result, err error) error {
+	if ok, err := affected(result, err); err != nil || ok {
+		return err
+	}
+	return sql.ErrNoRows
 }
 
 func found(err error) (bool, error) {
@@ -72,13 +78,4 @@ func found(err error) (bool, error) {
 		return false, fmt.Errorf("registry: %w", err)
 	}
 	return true, nil
-}
-
-// ProviderName implements gateway.Directory.
-func (r *Registry) ProviderName(ctx context.Context, p policy.Provider) (name string, err error) {
-	err = r.db.QueryRowContext(ctx, `SELECT name FROM providers WHERE id = $1`, p).Scan(&name)
-	if err != nil {
-		return "", unknown(err, "provider")
-	}
-	return name, nil
 }

@@ -28,18 +28,18 @@ func TestKeysOpenWhatTheyAreFor(t *testing.T) {
 	if err := r.SetProvider(t.Context(), "demo", "Demo xidmət", provider); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.SetAdministrator(t.Context(), "operator", admin); err != nil {
+	if err := r.SetAdministrator(t.Context(), registry.Administrator{ID: "operator", Role: registry.Operator}, admin); err != nil {
 		t.Fatal(err)
 	}
 	opens := func(key, wantProvider, wantAdmin string) {
 		t.Helper()
-		p, ok, err := r.ProviderByKey(t.Context(), key)
+		p, _, ok, err := r.ProviderByKey(t.Context(), key)
 		if string(p) != wantProvider || ok != (wantProvider != "") || err != nil {
 			t.Errorf("%s opens provider %q %t %v, want %q", key, p, ok, err, wantProvider)
 		}
 		a, ok, err := r.AdministratorByKey(t.Context(), key)
-		if a != wantAdmin || ok != (wantAdmin != "") || err != nil {
-			t.Errorf("%s opens administrator %q %t %v, want %q", key, a, ok, err, wantAdmin)
+		if a.ID != wantAdmin || ok != (wantAdmin != "") || err != nil {
+			t.Errorf("%s opens administrator %q %t %v, want %q", key, a.ID, ok, err, wantAdmin)
 		}
 	}
 	opens(provider, "demo", "")
@@ -60,7 +60,7 @@ func TestKeysOpenWhatTheyAreFor(t *testing.T) {
 	if err := r.SetProvider(t.Context(), "other", "Other", next); err == nil {
 		t.Error("two providers with one key")
 	}
-	if err := r.SetAdministrator(t.Context(), "other", admin); err == nil {
+	if err := r.SetAdministrator(t.Context(), registry.Administrator{ID: "other", Role: registry.Operator}, admin); err == nil {
 		t.Error("two administrators with one key")
 	}
 	opens(next, "demo", "")
@@ -81,11 +81,11 @@ func TestClosedRecordOpensNothing(t *testing.T) {
 	if err := r.db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if p, ok, err := r.ProviderByKey(t.Context(), key); p != "" || ok || err == nil {
+	if p, _, ok, err := r.ProviderByKey(t.Context(), key); p != "" || ok || err == nil {
 		t.Errorf("%s %t %v", p, ok, err)
 	}
-	if a, ok, err := r.AdministratorByKey(t.Context(), key); a != "" || ok || err == nil {
-		t.Errorf("%s %t %v", a, ok, err)
+	if a, ok, err := r.AdministratorByKey(t.Context(), key); a.ID != "" || ok || err == nil {
+		t.Errorf("%s %t %v", a.ID, ok, err)
 	}
 	// Nor does it say that somebody is unknown, or that a certificate is good.
 	if _, err := r.Subscriber(t.Context(), aysel, userID); err == nil || errors.Is(err, registry.ErrUnknown) || strings.Contains(err.Error(), "User ID") {

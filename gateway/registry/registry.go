@@ -2,76 +2,84 @@
 // their certificates, organisations, providers, how transactions ended, and
 // who changed what.
 //
-//	subscriber.go   subscribers, SIMs, certificates (gateway.Directory)
-//	keys.go         providers and administrators, known by their keys
+//	database.go     how SQLite or PostgreSQL is opened, and its tables made
+//	subscriber.go   subscribers, SIMs, certificates
+//	lookup.go       what the gateway asks of them (gateway.Directory)
+//	organisation.go organisations; employee.go their employees; fold.go how
+//	                they are searched
+//	provider.go     providers; administrator.go administrators; keys.go the keys
+//	                that both are known by
+//	state.go        who or what is suspended or revoked
+//	fill.go         what earlier versions did not record
 //	journal.go      transactions (gateway.Journal)
 //	audit.go        changes by administrators
 package registry
 
 import (
 	"context"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
 	"database/sql"
-	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
-	"net/url"
-	"strings"
 
-	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/database"
-	_ "modernc.org/sqlite" // the driver "sqlite"
 )
-
-//go:embed migrations/*.sql
-var migrations embed.FS
 
 // Registry is the record. Its methods are safe for concurrent use.
 type Registry struct {
 	db      *sql.DB
 	dialect goose.Dialect
 	pepper  []byte
+	lookups lookups
 }
 
-// OpenDatabase opens what holds the record: a PostgreSQL database at a URL
-// (postgres://…), else the SQLite file at a path. A commit is on disk when it
-// returns. In SQLite readers do not wait for writers, and a transaction that
-// writes must do so with its first statement.
-func OpenDatabase(address string) (*sql.DB, goose.Dialect, error) {
-	if strings.HasPrefix(address, "postgres://") || strings.HasPrefix(address, "postgresql://") {
-		db, err := sql.Open("pgx", address)
-		if err != nil {
-			return nil, "", fmt.Errorf("registry: %w", err)
-		}
-		return db, goose.DialectPostgres, nil
-	}
-	file := url.URL{Path: address} // SQLite reads a URI, in which a path may not have every sign
-	db, err := sql.Open("sqlite", "file:"+file.EscapedPath()+"?_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)")
-	if err != nil {
-		return nil, "", fmt.Errorf("registry: %w", err)
-	}
-	return db, goose.DialectSQLite3, nil
-}
-
-// Open brings the tables up to date. The pepper keys the hashes of User IDs.
+// Open brings the tables up to date, which several nodes may do at once on
+// PostgreSQL, and one process on SQLite. The pepper keys the hashes of User IDs;
+// a record that was opened with another one is ErrForeign.
 func Open(ctx context.Context, db *sql.DB, dialect goose.Dialect, pepper []byte) (*Registry, error) {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
+	if err := db.PingContext(ctx); err != nil {
+		return nil, fmt.Errorf("registry: the database does not answer: %w", err)
+	}
+	if err := migrate(ctx, db, dialect); err != nil {
 		return nil, err
 	}
-	store, err := database.NewStore(dialect, "registry_migrations")
+	r := &Registry{db: db, dialect: dialect, pepper: pepper}
+	if err := r.checkOwner(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.openAudit(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.openDirectory(ctx); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// ErrForeign says that a record belongs to another master key: its User IDs are
+// hashed under another pepper, and its certificates are of another authority.
+var ErrForeign = errors.New("registry: the record belongs to another master key")
+
+// checkOwner compares the pepper with the one of the first opening, of which the
+// record has a key that was derived from it.
+func (r *Registry) checkOwner(ctx context.Context) error {
+	ours, err := hkdf.Key(sha256.New, r.pepper, nil, "imza owner of a record", sha256.Size)
 	if err != nil {
-		return nil, fmt.Errorf("registry: %w", err)
+		return fmt.Errorf("registry: %w", err)
 	}
-	provider, err := goose.NewProvider("", db, files, goose.WithStore(store))
-	if err != nil {
-		return nil, fmt.Errorf("registry: %w", err)
+	if _, err := r.db.ExecContext(ctx, `INSERT INTO owner (id, fingerprint) VALUES (1, $1) ON CONFLICT (id) DO NOTHING`, ours); err != nil {
+		return fmt.Errorf("registry: %w", err)
 	}
-	if _, err := provider.Up(ctx); err != nil {
-		return nil, fmt.Errorf("registry: migrations: %w", err)
+	var theirs []byte
+	if err := r.db.QueryRowContext(ctx, `SELECT fingerprint FROM owner`).Scan(&theirs); err != nil {
+		return fmt.Errorf("registry: %w", err)
 	}
-	return &Registry{db: db, dialect: dialect, pepper: pepper}, nil
+	if !hmac.Equal(ours, theirs) {
+		return ErrForeign
+	}
+	return nil
 }
 
 // ErrUnknown says that what was asked for is not on record.

@@ -5,6 +5,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,10 +14,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pressly/goose/v3"
+
 	"imza/gateway"
 	"imza/gateway/registry"
 	"imza/pki"
 	"imza/policy"
+	"imza/policy/sqltest"
 	"imza/simcard"
 )
 
@@ -46,16 +50,24 @@ var authority = sync.OnceValue(func() *pki.Authority {
 	return a
 })
 
-// record is a registry, and the file it is in.
+// record is a registry, and the database it is in.
 type record struct {
 	*registry.Registry
-	db  *sql.DB
-	dir string
+	db      *sql.DB
+	dialect goose.Dialect
+	again   func() *record // opens the same database once more
 }
 
-func open(t testing.TB, dir string) *record {
+// each runs a test on a fresh record in SQLite and on one in PostgreSQL.
+func each(t *testing.T, test func(t *testing.T, r *record)) {
+	t.Run("SQLite", func(t *testing.T) { test(t, fresh(t)) })
+	t.Run("PostgreSQL", func(t *testing.T) { test(t, open(t, sqltest.Postgres(t))) })
+}
+
+// open opens the record at an address.
+func open(t testing.TB, address string) *record {
 	t.Helper()
-	db, dialect, err := registry.OpenDatabase(filepath.Join(dir, "record.db"))
+	db, dialect, err := registry.OpenDatabase(address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,12 +76,13 @@ func open(t testing.TB, dir string) *record {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &record{r, db, dir}
+	return &record{r, db, dialect, func() *record { return open(t, address) }}
 }
 
+// fresh is a record in SQLite, for what is not of the database.
 func fresh(t testing.TB) *record {
 	t.Helper()
-	return open(t, t.TempDir())
+	return open(t, sqltest.SQLite(t))
 }
 
 // certificate issues one for a person on record.
@@ -112,12 +125,16 @@ func (r *record) enrol(t testing.TB, p registry.Person) gateway.Certificate {
 // dump is all that is in all tables, one value after another.
 func (r *record) dump(t testing.TB) string {
 	t.Helper()
-	var tables []string
-	rows, err := r.db.QueryContext(t.Context(), `SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name`)
+	list := `SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name`
+	if r.dialect == goose.DialectPostgres {
+		list = `SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY tablename`
+	}
+	rows, err := r.db.QueryContext(t.Context(), list)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer rows.Close()
+	var tables []string
 	for rows.Next() {
 		var name string
 		if err := rows.Scan(&name); err != nil {
@@ -137,7 +154,7 @@ func (r *record) dump(t testing.TB) string {
 
 func (r *record) dumpTable(t testing.TB, table string, b *strings.Builder) {
 	t.Helper()
-	rows, err := r.db.QueryContext(t.Context(), `SELECT * FROM "`+table+`"`)
+	rows, err := r.db.QueryContext(t.Context(), `SELECT * FROM "`+table+`" ORDER BY 1, 2`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,10 +184,14 @@ func (r *record) dumpTable(t testing.TB, table string, b *strings.Builder) {
 	}
 }
 
-// files are the octets of the database and all that SQLite keeps beside it.
+// files are the octets of SQLite's database and all that it keeps beside it.
 func (r *record) files(t testing.TB) string {
 	t.Helper()
-	all, err := filepath.Glob(filepath.Join(r.dir, "*"))
+	var main string
+	if err := r.db.QueryRowContext(t.Context(), `SELECT file FROM pragma_database_list`).Scan(&main); err != nil {
+		t.Fatal(err)
+	}
+	all, err := filepath.Glob(main + "*")
 	if err != nil || len(all) == 0 {
 		t.Fatalf("%v %v", all, err)
 	}
@@ -186,58 +207,71 @@ func (r *record) files(t testing.TB) string {
 }
 
 func TestOpeningAgainKeepsEverything(t *testing.T) {
-	dir := t.TempDir()
-	r := open(t, dir)
-	c := r.enrol(t, person(1))
-	key := registry.NewProviderKey()
-	for _, err := range []error{
-		r.AddOrganisation(t.Context(), xezer, "Xəzər MMC"),
-		r.SetProvider(t.Context(), "demo", "Demo xidmət", key),
-		r.SetAdministrator(t.Context(), "operator", registry.NewAdminKey()),
-		r.Record(t.Context(), []gateway.Entry{entry("a", gateway.Pending)}),
-	} {
-		if err != nil {
-			t.Fatal(err)
+	each(t, func(t *testing.T, r *record) {
+		c := r.enrol(t, person(1))
+		key := registry.NewProviderKey()
+		for _, err := range []error{
+			r.AddOrganisation(t.Context(), xezer, "Xəzər MMC"),
+			r.SetProvider(t.Context(), "demo", "Demo xidmət", key),
+			r.SetAdministrator(t.Context(), registry.Administrator{ID: "operator", Role: registry.Operator}, registry.NewAdminKey()),
+			r.Record(t.Context(), []gateway.Entry{entry("a", gateway.Pending)}),
+		} {
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	before := r.dump(t)
-	for range 3 {
-		if err := r.db.Close(); err != nil {
-			t.Fatal(err)
+		before := r.dump(t)
+		for range 3 {
+			if err := r.db.Close(); err != nil {
+				t.Fatal(err)
+			}
+			r = r.again()
+			if after := r.dump(t); after != before {
+				t.Fatalf("before\n%s\nafter\n%s", before, after)
+			}
 		}
-		r = open(t, dir)
-		if after := r.dump(t); after != before {
-			t.Fatalf("before\n%s\nafter\n%s", before, after)
+		if s, err := r.Subscriber(t.Context(), aysel, userID); err != nil || len(s.Certificates) != 1 || s.Certificates[0].Serial != c.Serial {
+			t.Errorf("%+v %v", s, err)
 		}
-	}
-	if s, err := r.Subscriber(t.Context(), aysel, userID); err != nil || len(s.Certificates) != 1 || s.Certificates[0].Serial != c.Serial {
-		t.Errorf("%+v %v", s, err)
-	}
-	if p, ok, err := r.ProviderByKey(t.Context(), key); p != "demo" || !ok || err != nil {
-		t.Errorf("%s %t %v", p, ok, err)
-	}
+		if p, _, ok, err := r.ProviderByKey(t.Context(), key); p != "demo" || !ok || err != nil {
+			t.Errorf("%s %t %v", p, ok, err)
+		}
+	})
 }
 
-// Two programs on one file, as during a restart.
+// Several nodes that start at once make the tables once, and agree whose they
+// are.
 func TestOpeningAtOnce(t *testing.T) {
-	dir := t.TempDir()
-	first := open(t, dir)
-	var all sync.WaitGroup
-	for range 4 {
-		all.Go(func() {
-			db, dialect, err := registry.OpenDatabase(filepath.Join(dir, "record.db"))
-			if err != nil {
-				t.Error(err)
-				return
+	for name, address := range map[string]func(testing.TB) string{"SQLite": sqltest.SQLite, "PostgreSQL": sqltest.Postgres} {
+		t.Run(name, func(t *testing.T) {
+			address := address(t)
+			open := func(pepper []byte) error {
+				db, dialect, err := registry.OpenDatabase(address)
+				if err != nil {
+					return err
+				}
+				defer db.Close()
+				if _, err = registry.Open(t.Context(), db, dialect, pepper); err == nil {
+					_, err = policy.OpenRecord(t.Context(), db, dialect)
+				}
+				return err
 			}
-			defer db.Close()
-			if _, err := registry.Open(t.Context(), db, dialect, pepper); err != nil {
-				t.Error(err)
+			for range 2 { // first an empty database, then one with tables
+				var all sync.WaitGroup
+				for range 4 {
+					all.Go(func() {
+						if err := open(pepper); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				all.Wait()
+			}
+			if err := open([]byte("another")); !errors.Is(err, registry.ErrForeign) {
+				t.Errorf("opened under another pepper: %v", err)
 			}
 		})
 	}
-	all.Wait()
-	first.enrol(t, person(1))
 }
 
 func TestDatabaseThatCannotBeOpenedIsAnError(t *testing.T) {
@@ -264,7 +298,7 @@ func TestPathsInAnyScript(t *testing.T) {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		r := open(t, dir)
+		r := open(t, filepath.Join(dir, "record.db"))
 		r.enrol(t, person(1))
 		if _, err := os.Stat(filepath.Join(dir, "record.db")); err != nil {
 			t.Errorf("%s: the record is somewhere else: %v", name, err)
@@ -297,42 +331,47 @@ func TestEveryConnectionIsSetUp(t *testing.T) {
 
 // S6: User IDs and keys are on record as hashes only, and in no error.
 func TestSecretsAreInNoTableAndNoFile(t *testing.T) {
-	r := fresh(t)
-	providerKey, adminKey := registry.NewProviderKey(), registry.NewAdminKey()
-	r.enrol(t, person(1))
-	r.enrol(t, person(2))
-	if err := r.SetProvider(t.Context(), "demo", "Demo", providerKey); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.SetAdministrator(t.Context(), "operator", adminKey); err != nil {
-		t.Fatal(err)
-	}
-	var errs []error
-	errs = append(errs, r.Enrol(t.Context(), person(1), nil))
-	errs = append(errs, r.SetProvider(t.Context(), "other", "Other", providerKey))
-	errs = append(errs, r.SetAdministrator(t.Context(), "other", adminKey))
-	_, err := r.Subscriber(t.Context(), aysel, "000000")
-	errs = append(errs, err)
-	dump, files := r.dump(t), r.files(t)
-	for _, known := range []string{string(aysel), "Məmmədova", "demo", "operator"} { // the search finds what is there
-		if !strings.Contains(dump, known) || !strings.Contains(files, known) {
-			t.Fatalf("%q is not found", known)
+	each(t, func(t *testing.T, r *record) {
+		providerKey, adminKey := registry.NewProviderKey(), registry.NewAdminKey()
+		r.enrol(t, person(1))
+		r.enrol(t, person(2))
+		if err := r.SetProvider(t.Context(), "demo", "Demo", providerKey); err != nil {
+			t.Fatal(err)
 		}
-	}
-	for name, secret := range map[string]string{"the User ID": userID, "the pepper": string(pepper),
-		"the provider's key": strings.TrimPrefix(providerKey, "imza-p-"), "the administrator's key": strings.TrimPrefix(adminKey, "imza-a-")} {
-		if strings.Contains(dump, secret) {
-			t.Errorf("%s is in a table", name)
+		if err := r.SetAdministrator(t.Context(), registry.Administrator{ID: "operator", Role: registry.Operator}, adminKey); err != nil {
+			t.Fatal(err)
 		}
-		if strings.Contains(files, secret) {
-			t.Errorf("%s is in a file", name)
+		var errs []error
+		errs = append(errs, r.Enrol(t.Context(), person(1), nil))
+		errs = append(errs, r.SetProvider(t.Context(), "other", "Other", providerKey))
+		errs = append(errs, r.SetAdministrator(t.Context(), registry.Administrator{ID: "other", Role: registry.Operator}, adminKey))
+		_, err := r.Subscriber(t.Context(), aysel, "000000")
+		errs = append(errs, err)
+		dump := r.dump(t)
+		files := dump
+		if r.dialect == goose.DialectSQLite3 {
+			files = r.files(t)
 		}
-		for _, err := range errs {
-			if err == nil {
-				t.Error("what should fail does not")
-			} else if strings.Contains(err.Error(), secret) {
-				t.Errorf("%s is in an error: %v", name, err)
+		for _, known := range []string{string(aysel), "Məmmədova", "demo", "operator"} { // the search finds what is there
+			if !strings.Contains(dump, known) || !strings.Contains(files, known) {
+				t.Fatalf("%q is not found", known)
 			}
 		}
-	}
+		for name, secret := range map[string]string{"the User ID": userID, "the pepper": string(pepper),
+			"the provider's key": strings.TrimPrefix(providerKey, "imza-p-"), "the administrator's key": strings.TrimPrefix(adminKey, "imza-a-")} {
+			if strings.Contains(dump, secret) {
+				t.Errorf("%s is in a table", name)
+			}
+			if strings.Contains(files, secret) {
+				t.Errorf("%s is in a file", name)
+			}
+			for _, err := range errs {
+				if err == nil {
+					t.Error("what should fail does not")
+				} else if strings.Contains(err.Error(), secret) {
+					t.Errorf("%s is in an error: %v", name, err)
+				}
+			}
+		}
+	})
 }

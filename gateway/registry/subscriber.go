@@ -2,13 +2,11 @@ package registry
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"crypto/x509"
 	"database/sql"
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"time"
 
 	"imza/gateway"
@@ -27,110 +25,68 @@ type Person struct {
 	ShortAnswers       bool // the card gives them
 }
 
-// AddOrganisation records an organisation; one on record keeps its name.
-func (r *Registry) AddOrganisation(ctx context.Context, voen policy.VOEN, name string) error {
-	_, err := r.db.ExecContext(ctx, `INSERT INTO organisations (voen, name) VALUES ($1, $2) ON CONFLICT DO NOTHING`, voen, name)
-	if err != nil {
-		return fmt.Errorf("registry: organisation: %w", err)
+// Enrol records a subscriber with all certificates, or nothing. Whoever has a
+// certificate of an organisation is its employee from then on; names that are on
+// record there, from an import, stay.
+func (r *Registry) Enrol(ctx context.Context, p Person, certificates []gateway.Certificate) error {
+	if err := ofOneKind(certificates); err != nil {
+		return err
 	}
-	return nil
+	return r.write(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO subscribers (msisdn, iccid, fin, given_name, surname, user_id_hash, short_answers) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+			p.MSISDN, p.ICCID, p.FIN, p.GivenName, p.Surname, r.hashUserID(p.MSISDN, p.UserID), p.ShortAnswers); err != nil {
+			return fmt.Errorf("registry: subscriber: %w", err)
+		}
+		return addCertificates(ctx, tx, p, certificates)
+	})
 }
 
-// Enrol records a subscriber with all certificates, or nothing.
-func (r *Registry) Enrol(ctx context.Context, p Person, certificates []gateway.Certificate) error {
+// AddCertificates records further certificates of a subscriber, as after a
+// renewal: the person stays the employee that they are. Those before stay active
+// until they are revoked; who asks for a signature gets it by the latest.
+func (r *Registry) AddCertificates(ctx context.Context, iccid simcard.ICCID, certificates []gateway.Certificate) error {
+	if err := ofOneKind(certificates); err != nil {
+		return err
+	}
+	return r.write(ctx, func(tx *sql.Tx) error {
+		if err := one(tx.ExecContext(ctx, `UPDATE subscribers SET iccid = iccid WHERE iccid = $1`, iccid)); err != nil {
+			return unknown(err, "subscriber")
+		}
+		p := Person{ICCID: iccid}
+		if err := tx.QueryRowContext(ctx, `SELECT fin, given_name, surname FROM subscribers WHERE iccid = $1`, iccid).Scan(&p.FIN, &p.GivenName, &p.Surname); err != nil {
+			return unknown(err, "subscriber")
+		}
+		return addCertificates(ctx, tx, p, certificates)
+	})
+}
+
+// ofOneKind holds that certificates are either a citizen's or an organisation's.
+func ofOneKind(certificates []gateway.Certificate) error {
 	for _, c := range certificates {
 		if c.Type.OfOrganisation() != (c.VOEN != "") {
 			return fmt.Errorf("registry: a %s certificate with VÖEN %q", c.Type, c.VOEN)
 		}
 	}
-	tx, err := r.db.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("registry: %w", err)
-	}
-	defer tx.Rollback()
-	if _, err := tx.ExecContext(ctx, `INSERT INTO subscribers (msisdn, iccid, fin, given_name, surname, user_id_hash, short_answers) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-		p.MSISDN, p.ICCID, p.FIN, p.GivenName, p.Surname, r.hashUserID(p.MSISDN, p.UserID), p.ShortAnswers); err != nil {
-		return fmt.Errorf("registry: subscriber: %w", err)
-	}
+	return nil
+}
+
+func addCertificates(ctx context.Context, tx *sql.Tx, p Person, certificates []gateway.Certificate) error {
+	var organisations []policy.VOEN
 	for _, c := range certificates {
-		if _, err := tx.ExecContext(ctx, `INSERT INTO certificates (serial, iccid, card_key, type, voen, fin, der, state, changed_at) VALUES ($1, $2, $3, $4, $5, $6, $7, 'active', $8)`,
-			c.Serial, p.ICCID, c.Key, c.Type, c.VOEN, p.FIN, c.X509.Raw, time.Now().UnixMilli()); err != nil {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO certificates (serial, iccid, card_key, type, voen, fin, der, state, changed_at, not_before, not_after)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, 'active', $8, $9, $10)`,
+			c.Serial, p.ICCID, c.Key, c.Type, c.VOEN, p.FIN, c.X509.Raw, time.Now().UnixMilli(), c.X509.NotBefore.UnixMilli(), c.X509.NotAfter.UnixMilli()); err != nil {
 			return fmt.Errorf("registry: certificate: %w", err)
 		}
-	}
-	return tx.Commit()
-}
-
-// hashUserID binds the User ID to its number: the same digits of two people
-// have different hashes.
-func (r *Registry) hashUserID(m simcard.MSISDN, userID string) []byte {
-	mac := hmac.New(sha256.New, r.pepper)
-	mac.Write([]byte(m))
-	mac.Write([]byte{0})
-	mac.Write([]byte(userID))
-	return mac.Sum(nil)
-}
-
-// Subscriber implements gateway.Directory. An unknown number and a wrong User
-// ID take the same way through it.
-func (r *Registry) Subscriber(ctx context.Context, m simcard.MSISDN, userID string) (gateway.Subscriber, error) {
-	s := gateway.Subscriber{MSISDN: m}
-	var hash []byte
-	err := r.db.QueryRowContext(ctx, `SELECT iccid, fin, user_id_hash, short_answers FROM subscribers WHERE msisdn = $1`, m).Scan(&s.ICCID, &s.FIN, &hash, &s.ShortAnswers)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return s, fmt.Errorf("registry: %w", err)
-	}
-	if !hmac.Equal(hash, r.hashUserID(m, userID)) {
-		return gateway.Subscriber{}, gateway.ErrNoSubscriber
-	}
-	rows, err := r.db.QueryContext(ctx, certificateColumns+` WHERE iccid = $1 ORDER BY card_key, serial`, s.ICCID)
-	if err != nil {
-		return s, fmt.Errorf("registry: %w", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		c, err := scanCertificate(rows)
-		if err != nil {
-			return s, err
+		if c.VOEN != "" {
+			organisations = append(organisations, c.VOEN)
 		}
-		s.Certificates = append(s.Certificates, c)
 	}
-	return s, rows.Err()
-}
-
-const certificateColumns = `SELECT serial, card_key, type, voen, der, state FROM certificates`
-
-func scanCertificate(row interface{ Scan(...any) error }) (c gateway.Certificate, err error) {
-	var der []byte
-	var state string
-	if err := row.Scan(&c.Serial, &c.Key, &c.Type, &c.VOEN, &der, &state); err != nil {
-		return c, err
-	}
-	c.Active = state == "active"
-	if c.X509, err = x509.ParseCertificate(der); err != nil {
-		return c, fmt.Errorf("registry: certificate %s: %w", c.Serial, err)
-	}
-	return c, nil
-}
-
-// Certificate implements gateway.Directory.
-func (r *Registry) Certificate(ctx context.Context, serial string) (gateway.Certificate, error) {
-	c, err := scanCertificate(r.db.QueryRowContext(ctx, certificateColumns+` WHERE serial = $1`, serial))
-	if err != nil {
-		return c, unknown(err, "certificate")
-	}
-	return c, nil
-}
-
-// HasEmployee tells whether the organisation has, or had, such an employee:
-// somebody with a certificate of it.
-func (r *Registry) HasEmployee(ctx context.Context, e policy.Employee) error {
-	var one int
-	if err := r.db.QueryRowContext(ctx, `SELECT 1 FROM organisations WHERE voen = $1`, e.VOEN).Scan(&one); err != nil {
-		return unknown(err, "organisation")
-	}
-	if err := r.db.QueryRowContext(ctx, `SELECT 1 FROM certificates WHERE voen = $1 AND fin = $2 LIMIT 1`, e.VOEN, e.FIN).Scan(&one); err != nil {
-		return unknown(err, "employee")
+	slices.Sort(organisations) // two that enrol do not wait for each other
+	for _, voen := range slices.Compact(organisations) {
+		if err := addEmployee(ctx, tx, policy.Employee{VOEN: voen, FIN: p.FIN}, p.GivenName, p.Surname); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -138,36 +94,85 @@ func (r *Registry) HasEmployee(ctx context.Context, e policy.Employee) error {
 // Subscribers lists the numbers on record.
 func (r *Registry) Subscribers(ctx context.Context) ([]simcard.MSISDN, error) {
 	rows, err := r.db.QueryContext(ctx, `SELECT msisdn FROM subscribers ORDER BY msisdn`)
-	if err != nil {
-		return nil, fmt.Errorf("registry: %w", err)
+	return collect(rows, err, func(m *simcard.MSISDN) []any { return []any{m} })
+}
+
+// SubscriberEntry is a subscriber with the certificates on the SIM.
+type SubscriberEntry struct {
+	MSISDN       simcard.MSISDN     `json:"msisdn"`
+	ICCID        simcard.ICCID      `json:"iccid"`
+	FIN          policy.FIN         `json:"fin"`
+	GivenName    string             `json:"givenName"`
+	Surname      string             `json:"surname"`
+	State        State              `json:"state"`
+	Certificates []CertificateEntry `json:"certificates"`
+}
+
+// SubscriberEntry reads a subscriber; ErrUnknown if the number is not on record.
+func (r *Registry) SubscriberEntry(ctx context.Context, m simcard.MSISDN) (SubscriberEntry, error) {
+	s := SubscriberEntry{MSISDN: m}
+	if err := r.db.QueryRowContext(ctx, `SELECT iccid, fin, given_name, surname, state FROM subscribers WHERE msisdn = $1`, m).Scan(
+		&s.ICCID, &s.FIN, &s.GivenName, &s.Surname, &s.State); err != nil {
+		return s, unknown(err, "subscriber")
 	}
-	defer rows.Close()
-	var all []simcard.MSISDN
-	for rows.Next() {
-		var m simcard.MSISDN
-		if err := rows.Scan(&m); err != nil {
-			return nil, fmt.Errorf("registry: %w", err)
-		}
-		all = append(all, m)
+	rows, err := r.db.QueryContext(ctx, entryOfCertificate+` WHERE c.iccid = $1 ORDER BY c.not_before, c.serial`, s.ICCID)
+	s.Certificates, err = collect(rows, err, (*CertificateEntry).fields)
+	return s, err
+}
+
+// CertificateEntry is a certificate as administrators see it.
+type CertificateEntry struct {
+	Serial    string                  `json:"serial"`
+	Type      gateway.CertificateType `json:"type"`
+	VOEN      policy.VOEN             `json:"voen,omitempty"` // none of a citizen's
+	State     State                   `json:"state"`          // as set: an expired one may be active
+	NotBefore time.Time               `json:"notBefore"`
+	NotAfter  time.Time               `json:"notAfter"`
+	MSISDN    simcard.MSISDN          `json:"msisdn"` // of the SIM it is on
+}
+
+const (
+	certificateEntryColumns = `c.serial, c.type, c.voen, c.state, c.not_before, c.not_after, s.msisdn`
+	entryOfCertificate      = `SELECT ` + certificateEntryColumns + ` FROM certificates c JOIN subscribers s ON s.iccid = c.iccid`
+)
+
+func (c *CertificateEntry) fields() []any {
+	return []any{&c.Serial, &c.Type, &c.VOEN, &c.State, millis{&c.NotBefore}, millis{&c.NotAfter}, &c.MSISDN}
+}
+
+// millis reads a time that is on record in ms since 1970.
+type millis struct{ at *time.Time }
+
+// Scan implements sql.Scanner.
+func (m millis) Scan(v any) error {
+	n, ok := v.(int64)
+	if !ok {
+		return fmt.Errorf("a time that is %T", v)
 	}
-	return all, rows.Err()
+	*m.at = time.UnixMilli(n).UTC()
+	return nil
+}
+
+// HeldCertificate is a certificate and who has it.
+type HeldCertificate struct {
+	CertificateEntry
+	FIN       policy.FIN `json:"fin"`
+	GivenName string     `json:"givenName"`
+	Surname   string     `json:"surname"`
+}
+
+// CertificateEntry reads a certificate; ErrUnknown if there is none.
+func (r *Registry) CertificateEntry(ctx context.Context, serial string) (c HeldCertificate, err error) {
+	if err := r.db.QueryRowContext(ctx, `SELECT `+certificateEntryColumns+`, s.fin, s.given_name, s.surname
+		FROM certificates c JOIN subscribers s ON s.iccid = c.iccid WHERE c.serial = $1`, serial).Scan(
+		append(c.fields(), &c.FIN, &c.GivenName, &c.Surname)...); err != nil {
+		return c, unknown(err, "certificate")
+	}
+	return c, nil
 }
 
 // Serial is how the record writes a certificate's serial number.
 func Serial(n *big.Int) string { return n.Text(16) }
-
-// SetCertificateState suspends ("suspended"), revokes ("revoked") or brings
-// back ("active") a certificate. A revoked one stays revoked.
-func (r *Registry) SetCertificateState(ctx context.Context, serial, state string) error {
-	result, err := r.db.ExecContext(ctx, `UPDATE certificates SET state = $2, changed_at = $3 WHERE serial = $1 AND state <> 'revoked'`, serial, state, time.Now().UnixMilli())
-	if err != nil {
-		return fmt.Errorf("registry: %w", err)
-	}
-	if n, err := result.RowsAffected(); err != nil || n == 0 {
-		return fmt.Errorf("%w: certificate that can change", ErrUnknown)
-	}
-	return nil
-}
 
 // Revoked lists the certificates that do not count, for the revocation list.
 func (r *Registry) Revoked(ctx context.Context) ([]pki.Revoked, error) {
@@ -188,19 +193,20 @@ func (r *Registry) Revoked(ctx context.Context) ([]pki.Revoked, error) {
 }
 
 func scanRevoked(row interface{ Scan(...any) error }) (*pki.Revoked, error) {
-	var serial, state string
+	var serial string
+	var state State
 	var changed int64
 	if err := row.Scan(&serial, &state, &changed); err != nil {
 		return nil, err
 	}
-	if state == "active" {
+	if state == Active {
 		return nil, nil
 	}
 	n, ok := new(big.Int).SetString(serial, 16)
 	if !ok {
 		return nil, fmt.Errorf("registry: serial number %q", serial)
 	}
-	return &pki.Revoked{Serial: n, At: time.UnixMilli(changed).UTC().Truncate(time.Second), Hold: state == "suspended"}, nil
+	return &pki.Revoked{Serial: n, At: time.UnixMilli(changed).UTC().Truncate(time.Second), Hold: state == Suspended}, nil
 }
 
 // RevokedSerial tells of one serial number, as pki.Authority's OCSP asks.

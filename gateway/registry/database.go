@@ -1,0 +1,138 @@
+package registry
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/database"
+	"github.com/pressly/goose/v3/lock"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+)
+
+// OpenDatabase opens what holds the record: a PostgreSQL database at a URL
+// (postgres://…), else the SQLite file at a path. A commit is on disk when it
+// returns. In SQLite readers do not wait for writers, and a transaction that
+// writes must do so with its first statement.
+//
+// Whoever wants a connection waits, in order, until one is free. So whoever has
+// one must not wait for a second.
+func OpenDatabase(address string) (*sql.DB, goose.Dialect, error) {
+	if IsPostgres(address) {
+		config, err := parsePostgres(address)
+		if err != nil {
+			return nil, "", fmt.Errorf("registry: %w", err)
+		}
+		db := stdlib.OpenDB(*config)
+		limit(db, postgresConnections)
+		db.SetConnMaxLifetime(time.Hour) // an address may come to mean another server
+		return db, goose.DialectPostgres, nil
+	}
+	file := url.URL{Path: address} // SQLite reads a URI, in which a path may not have every sign
+	db, err := sql.Open("sqlite", "file:"+file.EscapedPath()+"?_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)")
+	if err != nil {
+		return nil, "", fmt.Errorf("registry: %w", err)
+	}
+	limit(db, sqliteConnections)
+	return db, goose.DialectSQLite3, nil
+}
+
+// How many connections one process has. Of PostgreSQL's, several processes are to
+// fit into the 100 that it gives unless it is told otherwise. With many more of
+// SQLite's the same writers come first again and again, and others run into their
+// time-out: with 64, fifty busy writers do.
+const (
+	postgresConnections = 24
+	sqliteConnections   = 8
+)
+
+func limit(db *sql.DB, connections int) {
+	db.SetMaxOpenConns(connections)
+	db.SetMaxIdleConns(connections)
+	db.SetConnMaxIdleTime(5 * time.Minute)
+}
+
+// IsPostgres tells whether an address is that of a PostgreSQL database.
+func IsPostgres(address string) bool {
+	return strings.HasPrefix(address, "postgres://") || strings.HasPrefix(address, "postgresql://")
+}
+
+// connectTime is how long one host may take to take a connection, if the URL
+// does not say so.
+const connectTime = 5 * time.Second
+
+// parsePostgres reads a URL. No error has a password in it.
+func parsePostgres(address string) (*pgx.ConnConfig, error) {
+	config, err := pgx.ParseConfig(address)
+	if err == nil {
+		if config.ConnectTimeout == 0 {
+			config.ConnectTimeout = connectTime
+		}
+		if config.RuntimeParams["application_name"] == "" {
+			config.RuntimeParams["application_name"] = "imza"
+		}
+		return config, nil
+	}
+	// The error has the URL in it, or parts of it. So it is made again, of the URL
+	// without passwords, and only its reason is told.
+	if u, err := url.Parse(address); err == nil {
+		if u.User != nil {
+			u.User = url.User(u.User.Username())
+		}
+		query := u.Query()
+		query.Del("password")
+		query.Del("sslpassword")
+		u.RawQuery = query.Encode()
+		if _, err := pgx.ParseConfig(u.String()); errors.Unwrap(err) != nil {
+			return nil, fmt.Errorf("the database's URL cannot be used: %w", errors.Unwrap(err))
+		}
+	}
+	return nil, errors.New("the database's URL cannot be read: it is like postgres://user:password@host:5432/name, with %XX for signs that mean something in a URL")
+}
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// migrating is held while SQLite's tables are brought up to date: it has no lock
+// for that as PostgreSQL has.
+var migrating sync.Mutex
+
+func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect) error {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	store, err := database.NewStore(dialect, "registry_migrations")
+	if err != nil {
+		return fmt.Errorf("registry: %w", err)
+	}
+	options := []goose.ProviderOption{goose.WithStore(store)}
+	if dialect == goose.DialectPostgres {
+		locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300)) // seconds, tries
+		if err != nil {
+			return fmt.Errorf("registry: %w", err)
+		}
+		options = append(options, goose.WithSessionLocker(locker))
+	} else {
+		migrating.Lock()
+		defer migrating.Unlock()
+	}
+	provider, err := goose.NewProvider("", db, files, options...)
+	if err != nil {
+		return fmt.Errorf("registry: %w", err)
+	}
+	if _, err := provider.Up(ctx); err != nil {
+		return fmt.Errorf("registry: migrations: %w", err)
+	}
+	return nil
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"time"
 
@@ -30,8 +31,33 @@ func OpenRedis(url string) (*redis.Client, error) {
 	options.MinRetryBackoff = 5 * time.Millisecond
 	options.DialerRetries = 1
 	options.OnConnect = policy.OpenEpoch
+	dial := redis.NewDialer(options)
+	options.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return newUnreached(err), nil
+		}
+		return conn, nil
+	}
 	return redis.NewClient(options), nil
 }
+
+// unreached is a connection that could not be made. go-redis counts errors of
+// dialling, and after some tries only once a second, so that a Redis that is
+// back would be noticed a second late; errors of a connection it does not count.
+type unreached struct {
+	net.Conn
+	err error
+}
+
+func newUnreached(err error) unreached {
+	nowhere, _ := net.Pipe()
+	nowhere.Close()
+	return unreached{nowhere, err}
+}
+
+func (u unreached) Read([]byte) (int, error)  { return 0, u.err }
+func (u unreached) Write([]byte) (int, error) { return 0, u.err }
 
 // runScript runs a script of the signing path. Those that run at once go to the
 // server in one write, which is what makes many of them cheap. When the context

@@ -15,8 +15,8 @@ import (
 // record says which it is: its number, which only rises, and the server's run
 // id. A set carries the number of the epoch in which it was put.
 //
-// Redis keeps the number twice: in keyEpoch, beside the run id, as long as the
-// server lives, and in keyLease, which runs out after leaseTime unless somebody
+// Redis keeps the number twice: in keyEpoch, beside the run id and a random word,
+// as long as the server lives and is not emptied, and in keyLease, which runs out after leaseTime unless somebody
 // has looked into the record meanwhile and found the epoch still there. Without
 // the lease nothing in that server is believed. So of a server from which the
 // gateways moved away, though it lives on with all its sets, and though one of
@@ -53,9 +53,9 @@ const EmbeddedRunID = "imza:run-id"
 
 // openEpoch takes the epoch of another life out of a server.
 var openEpoch = redis.NewScript(`
-if redis.call('HGET', KEYS[1], 'server') ~= ARGV[1] then
+if redis.call('HGET', KEYS[1], 'server') ~= ARGV[1] or redis.call('HEXISTS', KEYS[1], 'life') == 0 then
   redis.call('DEL', KEYS[1], KEYS[2])
-  redis.call('HSET', KEYS[1], 'server', ARGV[1])
+  redis.call('HSET', KEYS[1], 'server', ARGV[1], 'life', ARGV[2])
 end
 return 1`)
 
@@ -66,7 +66,7 @@ func OpenEpoch(ctx context.Context, conn *redis.Conn) error {
 	if err != nil {
 		return fmt.Errorf("policy: the epoch: %w", err)
 	}
-	return openEpoch.Run(ctx, conn, []string{keyEpoch, keyLease}, server).Err()
+	return openEpoch.Run(ctx, conn, []string{keyEpoch, keyLease}, server, rand.Text()).Err()
 }
 
 func serverOf(ctx context.Context, conn *redis.Conn) (string, error) {
@@ -88,17 +88,20 @@ func serverOf(ctx context.Context, conn *redis.Conn) (string, error) {
 }
 
 var (
-	// lookEpoch returns what the server holds, and its time in ms.
+	// lookEpoch returns what the server holds, its time in ms, and a word for as
+	// long as it holds it: one that was emptied has another.
 	lookEpoch = redis.NewScript(`
-local found = redis.call('HMGET', KEYS[1], 'server', 'number')
+local found = redis.call('HMGET', KEYS[1], 'server', 'number', 'life')
 local time = redis.call('TIME')
-return {found[1] or '', found[2] or '', string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))}`)
+return {found[1] or '', found[2] or '', string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)), found[3] or ''}`)
 
 	// lease believes an epoch for leaseTime, if the look at the record (for which
-	// ARGV[3] was the time) is not older than that. A number that is higher than
-	// the one there is a new epoch.
+	// ARGV[3] was the time) is not older than that, and nobody emptied the server
+	// since: the gates of an epoch that went on would be lost. A number that is
+	// higher than the one there is a new epoch.
 	lease = redis.NewScript(`
-local found = redis.call('HMGET', KEYS[1], 'server', 'number')
+local found = redis.call('HMGET', KEYS[1], 'server', 'number', 'life')
+if found[3] ~= ARGV[6] then return 0 end
 local time = redis.call('TIME')
 if time[1] * 1000 + math.floor(time[2] / 1000) - tonumber(ARGV[3]) > tonumber(ARGV[4]) then return 0 end
 if found[1] ~= ARGV[1] or tonumber(found[2] or '0') > tonumber(ARGV[2]) then return 0 end
@@ -165,7 +168,7 @@ func (s *Store) renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	server, number, at := there[0], there[1], there[2]
+	server, number, at, life := there[0], there[1], there[2], there[3]
 	e, err := s.Record.epoch(ctx)
 	if err != nil {
 		return err
@@ -194,7 +197,7 @@ func (s *Store) renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	renewed, err := lease.Run(ctx, conn, keys, server, e.number, at, leaseTime.Milliseconds(), isNew).Bool()
+	renewed, err := lease.Run(ctx, conn, keys, server, e.number, at, leaseTime.Milliseconds(), isNew, life).Bool()
 	if err == nil && !renewed {
 		err = errTooLate
 	}

@@ -2,8 +2,8 @@ package policy
 
 // Keys in Redis. An employee has two: the set, and the gate beside it.
 const (
-	keyEpoch = "imza:epoch" // hash: server, number
-	keyLease = "imza:lease" // the epoch's number, while it is believed
+	keyEpoch = "imza:server" // hash: server (its run id), life, number (of the epoch)
+	keyLease = "imza:lease"  // the epoch's number, while it is believed
 )
 
 // SetKey is where the set of an employee is in Redis, for scripts that use Lua.
@@ -18,7 +18,7 @@ const Lua = `
 local function verdict(set, provider)
   if set == '' then return 'allow' end
   local found = redis.call('HMGET', set, 'default', 'x:' .. provider, 'epoch')
-  if not found[1] or found[3] ~= redis.call('GET', '` + keyLease + `') then return 'unknown' end
+  if not found[3] or found[3] ~= redis.call('GET', '` + keyLease + `') then return 'unknown' end
   if not found[2] then return found[1] end
   if found[1] == 'allow' then return 'block' end
   return 'allow'

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -96,38 +95,6 @@ func saveOf(change func(Set) Set) Save {
 
 func block(p Provider) func(Set) Set   { return func(s Set) Set { return s.With(p, false) } }
 func unblock(p Provider) func(Set) Set { return func(s Set) Set { return s.With(p, true) } }
-
-// The decision against the plainest way to write it down: a default, and a
-// map of what was said of each provider since.
-func TestDecision(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 1))
-	for range 2000 {
-		var s Set
-		allowed := map[Provider]bool{}
-		byDefault := true
-		for range random.IntN(20) {
-			p := Provider(fmt.Sprint("p", random.IntN(6)))
-			switch random.IntN(4) {
-			case 0:
-				byDefault, allowed = random.IntN(2) == 0, map[Provider]bool{}
-				s = Set{BlockAll: !byDefault}
-			default:
-				allowed[p] = random.IntN(2) == 0
-				s = s.With(p, allowed[p])
-			}
-			for i := range 7 {
-				p := Provider(fmt.Sprint("p", i))
-				want, said := allowed[p]
-				if !said {
-					want = byDefault
-				}
-				if s.Allows(p) != want {
-					t.Fatalf("%+v allows %s: %t", s, p, !want)
-				}
-			}
-		}
-	}
-}
 
 func TestNames(t *testing.T) {
 	for _, bad := range []string{"", "123456789", "12345678901", "12345678 0", "１２３４５６７８９０"} {

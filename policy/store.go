@@ -90,7 +90,7 @@ redis.call('DEL', KEYS[1])
 for i = 2, #ARGV do redis.call('HDEL', KEYS[2], 's:' .. ARGV[i]) end
 local time = redis.call('TIME')
 redis.call('HSET', KEYS[2], 'gen', time[1] .. '.' .. time[2] .. ARGV[#ARGV])
-redis.call('EXPIRE', KEYS[2], ARGV[1])
+if redis.call('HLEN', KEYS[2]) == 1 then redis.call('EXPIRE', KEYS[2], ARGV[1]) end
 return 1`)
 
 	// look returns the epoch and gen; or, while saves are under way, the tokens of

@@ -182,7 +182,7 @@ func noTransaction(t *testing.T, s *gatewaytest.Stack) {
 		t.Fatal(err)
 	}
 	for _, key := range keys {
-		ofPolicy := key == "imza:epoch" || key == "imza:lease" || key == "imza:run-id" // of policy/epoch.go
+		ofPolicy := key == "imza:server" || key == "imza:lease" || key == "imza:run-id" // of policy/epoch.go
 		if !ofPolicy && !strings.HasPrefix(key, "imza:wrong-user-id:") {
 			t.Errorf("%s is in Redis", key)
 		}

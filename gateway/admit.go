@@ -89,13 +89,12 @@ local shown, since = tonumber(line[3] or '0'), tonumber(line[4] or '0')
 if now - since >= promptPeriod then shown, since = 0, now end
 if shown >= promptLimit then return {'prompts', since + promptPeriod - now} end
 
-local accepted, deadline = string.format('%.0f', now), string.format('%.0f', now + timeout)
-local count = string.format('%.0f', math.max((line[5] or 0) + 1, now - epoch))
-redis.call('HSET', telephone, 'id', id, 'until', deadline, 'prompts', shown + 1, 'since', string.format('%.0f', since), 'counter', count)
+local deadline, count = now + timeout, math.max((line[5] or 0) + 1, now - epoch)
+redis.call('HSET', telephone, 'id', id, 'until', deadline, 'prompts', shown + 1, 'since', since, 'counter', count)
 if since == now then redis.call('PEXPIRE', telephone, lineMemory) end
-redis.call('HSET', tx, 'state', 'pending', 'progress', 'accepted', 'data', data, 'deadline', deadline, 'counter', count, 'accepted', accepted)
+redis.call('HSET', tx, 'state', 'pending', 'progress', 'accepted', 'data', data, 'deadline', deadline, 'counter', count, 'accepted', now)
 redis.call('ZADD', deadlines, deadline, id)
-redis.call('XADD', journal, '*', 'id', id, 'data', data, 'deadline', deadline, 'accepted', accepted)
+redis.call('XADD', journal, '*', 'id', id, 'data', data, 'deadline', deadline, 'accepted', now)
 if idempotency ~= '' then
   redis.call('HSET', idempotency, 'id', id, 'body', body)
   redis.call('PEXPIRE', idempotency, idempotencyPeriod)
@@ -317,6 +316,14 @@ func (g *Gateway) runAdmit(ctx context.Context, t *Transaction, r Request) ([]st
 	return g.runScript(ctx, admit, keys, args...)
 }
 
+// admitLimits are the arguments of the script that are the same for all.
+func admitLimits(promptLimit int) (all []any) {
+	for _, n := range []int64{wrongUserIDs, int64(promptLimit), promptPeriod.Milliseconds(), counterEpoch.UnixMilli(), lineMemory.Milliseconds(), idempotencyPeriod.Milliseconds()} {
+		all = append(all, strconv.FormatInt(n, 10))
+	}
+	return all
+}
+
 func (g *Gateway) admitArguments(t *Transaction, r Request) (keys []string, args []any, err error) {
 	data, err := json.Marshal(t)
 	if err != nil {
@@ -327,9 +334,8 @@ func (g *Gateway) admitArguments(t *Transaction, r Request) (keys []string, args
 		idempotency, body = keyIdempotency(r.Provider, r.IdempotencyKey), g.hashRequest(r)
 	}
 	keys = []string{keyTransaction(t.ID), keyTelephone(t.MSISDN), t.keySet(), keyWrongUserID(r.Provider, t.MSISDN), keyDeadlines, keyJournal, idempotency}
-	args = []any{t.ID, string(t.Provider), r.Timeout.Milliseconds(), data, body,
-		wrongUserIDs, g.promptLimit, promptPeriod.Milliseconds(), counterEpoch.UnixMilli(), lineMemory.Milliseconds(), idempotencyPeriod.Milliseconds()}
-	return keys, args, nil
+	args = append(make([]any, 0, 11), t.ID, string(t.Provider), r.Timeout.Milliseconds(), data, body)
+	return keys, append(args, g.limits...), nil
 }
 
 func newID() string {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -85,23 +86,38 @@ func (a *admission) next() (*Transaction, Request) {
 	}, r
 }
 
-// ours is one admission as Admit makes it.
-func (a *admission) ours(ctx context.Context) error {
-	t, r := a.next()
-	ctx, cancel := context.WithTimeout(ctx, redisPatience)
-	defer cancel()
-	_, err := a.decide(ctx, t, r)
-	return err
+// turn is how long one takes, and atMost how many can be made in it.
+const (
+	turn   = 150 * time.Millisecond
+	atMost = 15_000
+)
+
+// ours is a turn of admissions as Admit makes them.
+func (a *admission) ours(b *testing.B, callers int) float64 {
+	type call struct {
+		t *Transaction
+		r Request
+	}
+	calls := make([]call, atMost)
+	for i := range calls {
+		calls[i].t, calls[i].r = a.next()
+	}
+	return rate(b, callers, func(ctx context.Context, i int) error {
+		ctx, cancel := context.WithTimeout(ctx, redisPatience)
+		defer cancel()
+		_, err := a.decide(ctx, calls[i].t, calls[i].r)
+		return err
+	})
 }
 
-// bare is the same script on the same connection, for the same employees, with
-// its arguments made before.
-func (a *admission) bare(b *testing.B) func(context.Context) error {
+// bare is a turn of the same script on the same connections, with its arguments
+// made before.
+func (a *admission) bare(b *testing.B, callers int) float64 {
 	type call struct {
 		keys []string
 		args []any
 	}
-	calls := make([]call, staff)
+	calls := make([]call, atMost)
 	for i := range calls {
 		t, r := a.next()
 		var err error
@@ -109,29 +125,25 @@ func (a *admission) bare(b *testing.B) func(context.Context) error {
 			b.Fatal(err)
 		}
 	}
-	return func(ctx context.Context) error {
-		n := a.n.Add(1)
-		call := calls[n%staff]
-		id := strconv.FormatInt(n, 10)
-		keys := slices.Clone(call.keys)
-		keys[0], keys[1] = keys[0]+id, keys[1]+id // a transaction and a telephone that are new
-		answer, err := a.runScript(ctx, admit, keys, call.args...)
+	return rate(b, callers, func(ctx context.Context, i int) error {
+		answer, err := a.runScript(ctx, admit, calls[i].keys, calls[i].args...)
 		if err == nil && answer[0] != "admitted" {
 			err = fmt.Errorf("answered %q", answer)
 		}
 		return err
-	}
+	})
 }
 
-// rate is how many a second so many callers get through within a time.
-func rate(b *testing.B, callers int, d time.Duration, f func(context.Context) error) float64 {
-	var done atomic.Int64
+// rate is how many a second so many callers get through in a turn.
+func rate(b *testing.B, callers int, f func(ctx context.Context, i int) error) float64 {
+	runtime.GC() // of what was made for it
+	var begun, done atomic.Int64
 	var all sync.WaitGroup
 	began := time.Now()
 	for range callers {
 		all.Go(func() {
-			for time.Since(began) < d {
-				if err := f(b.Context()); err != nil {
+			for i := begun.Add(1) - 1; i < atMost && time.Since(began) < turn; i = begun.Add(1) - 1 {
+				if err := f(b.Context(), int(i)); err != nil {
 					b.Error(err)
 					return
 				}
@@ -150,12 +162,10 @@ func BenchmarkAdmission(b *testing.B) {
 	for _, callers := range []int{1, 16, 128} {
 		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
 			a := newAdmission(b)
-			bare := a.bare(b)
 			var admits, calls, ratios []float64
 			b.ResetTimer()
 			for range turns {
-				x := rate(b, callers, 150*time.Millisecond, a.ours)
-				y := rate(b, callers, 150*time.Millisecond, bare)
+				x, y := a.ours(b, callers), a.bare(b, callers)
 				admits, calls, ratios = append(admits, x), append(calls, y), append(ratios, x/y)
 			}
 			for _, s := range [][]float64{admits, calls, ratios} {

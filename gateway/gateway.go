@@ -16,6 +16,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -60,7 +61,7 @@ type Gateway struct {
 	requestKey  []byte // under which requests are hashed, for repetitions
 	network     *smpp.Network
 	source      smpp.Address
-	promptLimit int
+	limits      []any // of admission, as its script takes them
 	metrics     *metrics
 	log         *slog.Logger
 	waiters     waiters
@@ -77,7 +78,7 @@ func New(c Config) *Gateway {
 	g := &Gateway{
 		redis: c.Redis, permissions: c.Permissions, directory: c.Directory, journal: c.Journal,
 		authority: c.Authority, masterKey: c.MasterKey, network: c.Network, source: c.Source,
-		promptLimit: c.PromptLimit, metrics: newMetrics(c.Metrics), log: c.Log,
+		metrics: newMetrics(c.Metrics), log: c.Log,
 		stopping: make(chan struct{}),
 	}
 	// A plain hash of a request would let whoever reads Redis try all User IDs.
@@ -85,12 +86,13 @@ func New(c Config) *Gateway {
 	key.Write([]byte("imza idempotency"))
 	g.requestKey = key.Sum(nil)
 	var err error
-	if g.pipe, err = c.Redis.AsyncAutoPipelineWithOptions(&redis.AutoPipelineOptions{Unordered: true, MaxConcurrentBatches: 3}); err != nil {
-		panic(err) // cannot be: its options are the library's own
+	// Small batches, several of them on their way, so that Redis has the next one
+	// while this side reads the last; scripts do not depend on each other's order.
+	g.pipe, err = c.Redis.AsyncAutoPipelineWithOptions(&redis.AutoPipelineOptions{Unordered: true, MaxConcurrentBatches: 4, MaxBatchSize: 16})
+	if err != nil {
+		panic(err) // cannot be: the options are right
 	}
-	if g.promptLimit == 0 {
-		g.promptLimit = 10
-	}
+	g.limits = admitLimits(cmp.Or(c.PromptLimit, 10))
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	return g
 }
@@ -107,7 +109,8 @@ const (
 )
 
 // Run does the standing work until the context ends: it has the permission sets
-// in Redis believed, ends what is past its deadline, moves the journal into SQL, and wakes those who wait.
+// in Redis believed, ends what is past its deadline, moves the journal into SQL,
+// and wakes those who wait.
 func (g *Gateway) Run(ctx context.Context) {
 	var work sync.WaitGroup
 	work.Go(func() { g.every(ctx, "policy", renewEvery, g.permissions.Renew) })

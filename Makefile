@@ -6,7 +6,7 @@ FUZZTIME ?= 20s
 # Card readers need cgo and libpcsclite-dev; without it imza is built without them.
 TAGS = $(shell pkg-config --exists libpcsclite 2>/dev/null && echo -tags pcsc)
 
-.PHONY: run build test lint fuzz bench bench-smpp bench-policy deps debian headers
+.PHONY: run build test lint fuzz bench bench-smpp bench-policy race-policy deps debian headers
 
 run: build ## everything in one process, on the folder data/
 	bin/imza up
@@ -38,6 +38,9 @@ bench-smpp: deps ## submit_sm a second: our client and server beside go-smpp and
 bench-policy: deps ## admissions a second beside bare calls of their script; a million employees; the decision beside other engines
 	$(GO) test -run '^$$' -bench 'Admission|Sizes' ./gateway
 	cd policy/benchmark && $(GO) run .
+
+race-policy: deps ## a million admissions against ten thousand saves on three nodes: none may be wrong
+	$(GO) test -count 1 -v -timeout 60m -run 'TestRace' ./policy -full
 
 bench: ## every benchmark; pki/cms sets the bare ECDSA check beside the verifier
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 60m -tags pcsc ./...

@@ -21,7 +21,25 @@ import (
 var migrations embed.FS
 
 // Record is the permission sets as they were saved, in SQL.
-type Record struct{ db *sql.DB }
+type Record struct {
+	db    *sql.DB
+	saves chan struct{} // a place for each save under way
+}
+
+// savesAtOnce is how many saves of one node are under way. They follow one
+// another in SQL anyway, and those that wait there would hold the connections
+// that admissions need.
+const savesAtOnce = 4
+
+// turn waits for a place.
+func (r *Record) turn(ctx context.Context) (done func(), err error) {
+	select {
+	case r.saves <- struct{}{}:
+		return func() { <-r.saves }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("policy: %w", ctx.Err())
+	}
+}
 
 // migrating is held while SQLite's tables are brought up to date: it has no lock
 // for that as PostgreSQL has.
@@ -61,7 +79,7 @@ func OpenRecord(ctx context.Context, db *sql.DB, dialect goose.Dialect) (*Record
 	if _, err := db.ExecContext(ctx, `DELETE FROM permission_saves WHERE at < $1`, time.Now().AddDate(0, 0, -1).UnixMilli()); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
-	return &Record{db}, nil
+	return &Record{db, make(chan struct{}, savesAtOnce)}, nil
 }
 
 // Get reads the set of one employee; one never saved is the zero Set.
@@ -129,6 +147,11 @@ func (r *Record) commit(ctx context.Context, epoch int64, token string, save Sav
 // Try makes a save and takes it back: it returns what Save would, and nothing
 // changes. Nobody is kept from being admitted meanwhile.
 func (r *Record) Try(ctx context.Context, save Save) ([]Set, error) {
+	done, err := r.turn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	tx, err := r.db.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)

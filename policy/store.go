@@ -134,6 +134,11 @@ return 1`)
 // until it is certain nobody of these sets is admitted. With any other error
 // nothing was changed.
 func (s *Store) Save(ctx context.Context, save Save) ([]Set, error) {
+	done, err := s.Record.turn(ctx)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	defer done()
 	token := rand.Text()
 	allowed := saveTime + time.Duration(len(save.Employees))*perSet
 	until, cancel := context.WithTimeout(ctx, allowed)

@@ -16,7 +16,8 @@ const fillBatch = 500
 
 // fill adds what an earlier version did not record and SQL cannot tell: how long
 // certificates are valid, who is an employee by them, and what is searched. It
-// may be run at any time, by several at once, and does nothing when all is there.
+// may be run at any time, by several at once (all go in one order), and does
+// nothing when all is there.
 func (r *Registry) fill(ctx context.Context) error {
 	for _, batch := range []func(context.Context) (int, error){r.fillOrganisations, r.fillCertificates} {
 		for {
@@ -33,7 +34,7 @@ func (r *Registry) fill(ctx context.Context) error {
 }
 
 func (r *Registry) fillOrganisations(ctx context.Context) (int, error) {
-	rows, err := r.db.QueryContext(ctx, `SELECT voen, name FROM organisations WHERE search = '' LIMIT $1`, fillBatch)
+	rows, err := r.db.QueryContext(ctx, `SELECT voen, name FROM organisations WHERE search = '' ORDER BY voen LIMIT $1`, fillBatch)
 	batch, err := collect(rows, err, func(o *Organisation) []any { return []any{&o.VOEN, &o.Name} })
 	if err != nil || len(batch) == 0 {
 		return 0, err
@@ -55,7 +56,7 @@ func (r *Registry) fillCertificates(ctx context.Context) (int, error) {
 		Person
 	}
 	rows, err := r.db.QueryContext(ctx, `SELECT c.serial, c.voen, c.der, c.fin, s.given_name, s.surname
-		FROM certificates c JOIN subscribers s ON s.iccid = c.iccid WHERE c.not_after = 0 LIMIT $1`, fillBatch)
+		FROM certificates c JOIN subscribers s ON s.iccid = c.iccid WHERE c.not_after = 0 ORDER BY c.serial LIMIT $1`, fillBatch)
 	batch, err := collect(rows, err, func(w *row) []any {
 		return []any{&w.Serial, &w.VOEN, &w.der, &w.FIN, &w.GivenName, &w.Surname}
 	})

@@ -653,3 +653,38 @@ func TestEarlyReceiptOfUnknownState(t *testing.T) {
 		t.Errorf("%s", state)
 	}
 }
+
+// Under load, with every request failing, a Redis that is back is noticed at
+// once, and counts a second later.
+func TestBackAfterRedisWasKilled(t *testing.T) {
+	server := redistest.Start(t)
+	w := newWorld(t, server.Addr)
+	busy := request(w.enrol(1), time.Minute)
+	ctx, cancel := context.WithCancel(t.Context())
+	var load sync.WaitGroup
+	for range 8 {
+		load.Go(func() {
+			for ctx.Err() == nil {
+				_, _ = w.gateway.Admit(ctx, busy) // refused, for one reason or another
+			}
+		})
+	}
+	for i := range 3 {
+		r := request(w.enrol(i+2), time.Minute)
+		server.Kill()
+		time.Sleep(300 * time.Millisecond)
+		server.Restart()
+		for back := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+			_, err := w.gateway.Admit(t.Context(), r)
+			if err == nil {
+				t.Logf("admitted after %s", time.Since(back))
+				break
+			}
+			if time.Since(back) > 2*time.Second {
+				t.Fatalf("not yet back: %v", err)
+			}
+		}
+	}
+	cancel()
+	load.Wait()
+}

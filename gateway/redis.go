@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"imza/policy"
 )
@@ -31,6 +32,9 @@ func OpenRedis(url string) (*redis.Client, error) {
 	options.MinRetryBackoff = 5 * time.Millisecond
 	options.DialerRetries = 1
 	options.OnConnect = policy.OpenEpoch
+	// An offer that servers of our kind refuse; go-redis writes down the refusal
+	// while other connections read it.
+	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	dial := redis.NewDialer(options)
 	options.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)

@@ -18,7 +18,7 @@ type lines struct {
 
 func (l *lines) client(instead map[string]*redis.Script) *redis.Client {
 	client := redis.NewClient(&redis.Options{
-		Addr: "the one that counts", Dialer: l.dial, OnConnect: OpenEpoch, ContextTimeoutEnabled: true,
+		Addr: "the one that counts", Dialer: l.dial, OnConnect: OpenEpoch, MaintNotificationsConfig: plain, ContextTimeoutEnabled: true,
 		MaxRetries: 1, MinRetryBackoff: time.Millisecond, DialerRetries: 1, PoolSize: 32,
 	})
 	client.AddHook(&meddler{client: client, instead: instead})

@@ -13,6 +13,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/pressly/goose/v3"
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"imza/policy/redistest"
 	"imza/policy/sqltest"
@@ -30,6 +31,9 @@ func each(t *testing.T, test func(t *testing.T, s *Store)) {
 }
 
 // openStore is on SQLite.
+// plain is a connection without go-redis's offer to servers, whose refusal races.
+var plain = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+
 func openStore(t *testing.T, addr string) *Store {
 	t.Helper()
 	return storeOn(t, addr, func() (*sql.DB, goose.Dialect) { return sqltest.OpenSQLite(t, sqltest.SQLite(t)) })
@@ -42,7 +46,7 @@ func storeOn(t *testing.T, addr string, open func() (*sql.DB, goose.Dialect)) *S
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1, DialerRetries: 1, OnConnect: OpenEpoch})
+	client := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1, DialerRetries: 1, OnConnect: OpenEpoch, MaintNotificationsConfig: plain})
 	t.Cleanup(func() { client.Close() })
 	return &Store{Record: record, Redis: client}
 }
@@ -415,7 +419,7 @@ func TestServerWithoutRunIDIsRefused(t *testing.T) {
 	if err := s.Redis.Do(ctx, "ACL", "SETUSER", "gateway", "on", "nopass", "~*", "&*", "+@all", "-info").Err(); err != nil {
 		t.Fatal(err)
 	}
-	client := redis.NewClient(&redis.Options{Addr: server.Addr, Username: "gateway", Password: "x", MaxRetries: -1, DialerRetries: 1, OnConnect: OpenEpoch})
+	client := redis.NewClient(&redis.Options{Addr: server.Addr, Username: "gateway", Password: "x", MaxRetries: -1, DialerRetries: 1, OnConnect: OpenEpoch, MaintNotificationsConfig: plain})
 	t.Cleanup(func() { client.Close() })
 	s.Redis = client
 	if ok, err := s.admitted(ctx, "bank"); ok || err == nil {

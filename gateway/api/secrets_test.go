@@ -86,12 +86,18 @@ func dump(t *testing.T, s *gatewaytest.Stack) []byte {
 	return []byte(all.String())
 }
 
-// record is all that the record holds on disk.
+// record is all that the record holds: of SQLite what is on disk, of PostgreSQL
+// every row.
 func record(t *testing.T, s *gatewaytest.Stack) (all []byte) {
 	t.Helper()
 	var path string
 	if err := s.DB.QueryRowContext(t.Context(), `SELECT file FROM pragma_database_list WHERE name = 'main'`).Scan(&path); err != nil {
-		t.Fatal(err)
+		for _, table := range texts(t, s, `SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'`) {
+			for _, row := range texts(t, s, `SELECT row::text FROM "`+table+`" row`) {
+				all = fmt.Appendln(all, table, row)
+			}
+		}
+		return all
 	}
 	for _, name := range []string{path, path + "-wal"} {
 		text, err := os.ReadFile(name)
@@ -99,6 +105,26 @@ func record(t *testing.T, s *gatewaytest.Stack) (all []byte) {
 			t.Fatal(err)
 		}
 		all = append(all, text...)
+	}
+	return all
+}
+
+func texts(t *testing.T, s *gatewaytest.Stack, query string) (all []string) {
+	t.Helper()
+	rows, err := s.DB.QueryContext(t.Context(), query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, text)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
 	}
 	return all
 }

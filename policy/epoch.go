@@ -183,8 +183,11 @@ func (s *Store) renew(ctx context.Context) error {
 		isNew = "new"
 	case e.server != server:
 		e, err = s.Record.beginEpoch(ctx, e, epoch{e.number + 1, server, false})
-		s.moving = moving{e.number, time.Now()}
-		err = errors.Join(err, errMoving)
+		s.moving = moving{} // the time counts from when it is known to be on record
+		if err == nil {
+			s.moving = moving{e.number, time.Now()}
+			err = errMoving
+		}
 	case s.moving.number != e.number:
 		s.moving = moving{e.number, time.Now()}
 		err = errMoving

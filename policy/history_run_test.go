@@ -296,8 +296,8 @@ func (h *history) note(n *node, a *attempt, o porcupine.Operation, employees []E
 func (h *history) settle() {
 	n := h.w.nodes[0]
 	for _, u := range h.uncertain {
-		onRecord, err := true, error(nil)
-		if u.trouble.token != "" {
+		onRecord, err := false, error(nil)
+		if u.trouble.token != "" { // else it did not even begin
 			onRecord, err = n.Record.giveUp(context.Background(), u.trouble.token)
 		}
 		end := h.now()

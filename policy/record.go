@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -22,8 +21,10 @@ var migrations embed.FS
 
 // Record is the permission sets as they were saved, in SQL.
 type Record struct {
-	db    *sql.DB
-	saves chan struct{} // a place for each save under way
+	db      *sql.DB
+	dialect goose.Dialect
+	saves   chan struct{} // a place for each save under way
+	tries   chan struct{}
 }
 
 // savesAtOnce is how many saves of one node are under way. They follow one
@@ -31,13 +32,15 @@ type Record struct {
 // that admissions need.
 const savesAtOnce = 4
 
-// turn waits for a place.
-func (r *Record) turn(ctx context.Context) (done func(), err error) {
+// turn waits for a place, as long as a save may take.
+func turn(ctx context.Context, places chan struct{}) (done func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, saveTime)
+	defer cancel()
 	select {
-	case r.saves <- struct{}{}:
-		return func() { <-r.saves }, nil
+	case places <- struct{}{}:
+		return func() { <-places }, nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("policy: %w", ctx.Err())
+		return nil, unavailable(errors.New("too many saves at once"))
 	}
 }
 
@@ -79,7 +82,7 @@ func OpenRecord(ctx context.Context, db *sql.DB, dialect goose.Dialect) (*Record
 	if _, err := db.ExecContext(ctx, `DELETE FROM permission_saves WHERE at < $1`, time.Now().AddDate(0, 0, -1).UnixMilli()); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
-	return &Record{db, make(chan struct{}, savesAtOnce)}, nil
+	return &Record{db, dialect, make(chan struct{}, savesAtOnce), make(chan struct{}, 1)}, nil
 }
 
 // Get reads the set of one employee; one never saved is the zero Set.
@@ -117,17 +120,16 @@ var (
 
 // commit makes a save in one transaction, under its token, if its epoch still
 // is the one that counts. It returns the sets as they are then.
+//
+// That is looked at last, and keeps another epoch from beginning until the
+// transaction ends, but no longer than it must. In SQLite that nobody else writes
+// does it.
 func (r *Record) commit(ctx context.Context, epoch int64, token string, save Save) ([]Set, error) {
 	tx, err := r.db.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
 	defer tx.Rollback()
-	// That the epoch is written, although it stays, keeps another from beginning
-	// meanwhile. In SQLite it also takes the database for this transaction.
-	if err := inTime(tx.ExecContext(ctx, `UPDATE permission_epoch SET number = number WHERE number = $1 AND begun`, epoch)); err != nil {
-		return nil, err
-	}
 	if err := inTime(tx.ExecContext(ctx, `INSERT INTO permission_saves (token, on_record, at) VALUES ($1, TRUE, $2) ON CONFLICT (token) DO NOTHING`, token, time.Now().UnixMilli())); err != nil {
 		return nil, err
 	}
@@ -138,6 +140,15 @@ func (r *Record) commit(ctx context.Context, epoch int64, token string, save Sav
 	if changed == 0 && save.Also == nil {
 		return sets, nil // rolled back: there is nothing to save
 	}
+	same := `SELECT 1 FROM permission_epoch WHERE number = $1 AND begun`
+	if r.dialect == goose.DialectPostgres {
+		same += ` FOR SHARE`
+	}
+	if err := tx.QueryRowContext(ctx, same, epoch).Scan(new(int)); errors.Is(err, sql.ErrNoRows) {
+		return nil, errTooLate
+	} else if err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
 	if err := tx.Commit(); err != nil {
 		return sets, fmt.Errorf("%w: %w", errUncertain, err)
 	}
@@ -147,11 +158,13 @@ func (r *Record) commit(ctx context.Context, epoch int64, token string, save Sav
 // Try makes a save and takes it back: it returns what Save would, and nothing
 // changes. Nobody is kept from being admitted meanwhile.
 func (r *Record) Try(ctx context.Context, save Save) ([]Set, error) {
-	done, err := r.turn(ctx)
+	done, err := turn(ctx, r.tries)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
+	ctx, cancel := context.WithTimeout(ctx, save.time())
+	defer cancel()
 	tx, err := r.db.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
@@ -159,104 +172,6 @@ func (r *Record) Try(ctx context.Context, save Save) ([]Set, error) {
 	defer tx.Rollback()
 	sets, _, err := apply(ctx, tx, save)
 	return sets, err
-}
-
-// apply makes a save in a transaction.
-func apply(ctx context.Context, tx *sql.Tx, save Save) (sets []Set, n int, err error) {
-	sets, changed, err := change(ctx, tx, save)
-	if err != nil || save.Also == nil {
-		return sets, len(changed), err
-	}
-	return sets, len(changed), save.Also(ctx, tx, changed)
-}
-
-// change applies a save to the sets, which it locks first: two saves of one set
-// follow one another. All are locked in one order.
-func change(ctx context.Context, tx *sql.Tx, save Save) (sets []Set, changed []Changed, err error) {
-	before := make(map[Employee]Set, len(save.Employees))
-	for _, e := range slices.SortedFunc(slices.Values(save.Employees), Employee.compare) {
-		if before[e], err = lock(ctx, tx, e); err != nil {
-			return nil, nil, err
-		}
-	}
-	if save.Check != nil {
-		if err := save.Check(ctx, tx); err != nil {
-			return nil, nil, err
-		}
-	}
-	views := make(map[view]bool)
-	for _, e := range save.Employees {
-		was := before[e]
-		is, err := save.Change(e, was)
-		if err != nil {
-			return nil, nil, err
-		}
-		is.Exceptions = slices.Compact(slices.Sorted(slices.Values(is.Exceptions)))
-		is.Version = was.Version
-		if differ := was.differ(is); is.BlockAll != was.BlockAll || len(differ) > 0 {
-			is.Version++
-			if err := write(ctx, tx, e, was, is); err != nil {
-				return nil, nil, err
-			}
-			changed = append(changed, Changed{e, was, is})
-			if is.BlockAll != was.BlockAll {
-				views[view{e.VOEN, ""}] = true
-			}
-			for _, p := range differ {
-				views[view{e.VOEN, p}] = true
-			}
-		}
-		sets = append(sets, is)
-	}
-	for _, v := range slices.SortedFunc(maps.Keys(views), view.compare) {
-		if _, err := tx.ExecContext(ctx, `INSERT INTO permission_views (voen, provider, version) VALUES ($1, $2, 1)
-			ON CONFLICT (voen, provider) DO UPDATE SET version = permission_views.version + 1`, v.voen, v.provider); err != nil {
-			return nil, nil, fmt.Errorf("policy: %w", err)
-		}
-	}
-	return sets, changed, nil
-}
-
-// lock reads one set and keeps it from changing until the transaction ends.
-func lock(ctx context.Context, tx *sql.Tx, e Employee) (s Set, err error) {
-	if err := tx.QueryRowContext(ctx, `INSERT INTO permission_sets (voen, fin, version, block_all) VALUES ($1, $2, 0, FALSE)
-		ON CONFLICT (voen, fin) DO UPDATE SET version = permission_sets.version RETURNING version, block_all`, e.VOEN, e.FIN).Scan(&s.Version, &s.BlockAll); err != nil {
-		return s, fmt.Errorf("policy: %w", err)
-	}
-	if s.Version == 0 {
-		return s, nil
-	}
-	rows, err := tx.QueryContext(ctx, `SELECT provider FROM permission_exceptions WHERE voen = $1 AND fin = $2`, e.VOEN, e.FIN)
-	if err != nil {
-		return s, fmt.Errorf("policy: %w", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var p Provider
-		if err := rows.Scan(&p); err != nil {
-			return s, fmt.Errorf("policy: %w", err)
-		}
-		s.Exceptions = append(s.Exceptions, p)
-	}
-	slices.Sort(s.Exceptions)
-	return s, rows.Err()
-}
-
-// write replaces one set by another.
-func write(ctx context.Context, tx *sql.Tx, e Employee, was, is Set) error {
-	if _, err := tx.ExecContext(ctx, `UPDATE permission_sets SET version = $3, block_all = $4 WHERE voen = $1 AND fin = $2`, e.VOEN, e.FIN, is.Version, is.BlockAll); err != nil {
-		return fmt.Errorf("policy: %w", err)
-	}
-	for _, p := range was.differ(is) {
-		statement := `INSERT INTO permission_exceptions (voen, fin, provider) VALUES ($1, $2, $3)`
-		if _, there := slices.BinarySearch(was.Exceptions, p); there {
-			statement = `DELETE FROM permission_exceptions WHERE voen = $1 AND fin = $2 AND provider = $3`
-		}
-		if _, err := tx.ExecContext(ctx, statement, e.VOEN, e.FIN, p); err != nil {
-			return fmt.Errorf("policy: %w", err)
-		}
-	}
-	return nil
 }
 
 // giveUp ends a save that was found unfinished: it can no longer commit, if it

@@ -42,13 +42,16 @@ type Store struct {
 	Record *Record
 	Redis  *redis.Client // its OnConnect is OpenEpoch
 
-	renewing singleflight.Group
-	moving   moving // of renewing
+	renewing, givingUp singleflight.Group
+	moving             moving // of renewing
 }
 
 // Save is a change of one or several sets, made together or not at all.
 type Save struct {
 	Employees []Employee // whom it may change, each once
+	// Decisions is how many exceptions may change, where that is more than one for
+	// each: the save is given time for them.
+	Decisions int
 	// Check is asked in the transaction, before any set is changed, if it is there.
 	Check func(ctx context.Context, tx *sql.Tx) error
 	// Change gives the set as it is to be. Its Version is not looked at.
@@ -64,13 +67,18 @@ type Changed struct {
 	Before, After Set
 }
 
-// A save may take saveTime, and perSet more for each set; then it is dead. A
-// set leaves Redis after lifetime and is loaded again.
+// A save may take saveTime, and perDecision more for each decision; then it is
+// dead. A set leaves Redis after lifetime and is loaded again.
 const (
-	saveTime = 2 * time.Second
-	perSet   = 5 * time.Millisecond
-	lifetime = time.Hour
+	saveTime    = 2 * time.Second
+	perDecision = 2 * time.Millisecond
+	lifetime    = time.Hour
 )
+
+// time is how long a save may take.
+func (s *Save) time() time.Duration {
+	return saveTime + time.Duration(max(len(s.Employees), s.Decisions))*perDecision
+}
 
 var (
 	// beginSave returns the epoch, or nothing if none is believed.
@@ -134,13 +142,13 @@ return 1`)
 // until it is certain nobody of these sets is admitted. With any other error
 // nothing was changed.
 func (s *Store) Save(ctx context.Context, save Save) ([]Set, error) {
-	done, err := s.Record.turn(ctx)
+	done, err := turn(ctx, s.Record.saves)
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, err
 	}
 	defer done()
 	token := rand.Text()
-	allowed := saveTime + time.Duration(len(save.Employees))*perSet
+	allowed := save.time()
 	until, cancel := context.WithTimeout(ctx, allowed)
 	defer cancel()
 	// The caller going away must not leave the gates shut.
@@ -303,15 +311,25 @@ func (s *Store) load(ctx context.Context, e Employee) (bool, error) {
 }
 
 // giveUp ends saves that a process left behind: they are on record, or never
-// will be.
+// will be. One that still holds its lock in SQL is waited for by one at a time.
 func (s *Store) giveUp(ctx context.Context, e Employee, tokens []string) error {
 	if len(tokens) == 0 {
 		return nil
 	}
 	args := []any{int(2 * lifetime / time.Second)}
 	for _, token := range tokens {
-		if _, err := s.Record.giveUp(ctx, token); err != nil {
-			return err
+		given := s.givingUp.DoChan(token, func() (any, error) {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTime)
+			defer cancel()
+			return s.Record.giveUp(ctx, token)
+		})
+		select {
+		case r := <-given:
+			if r.Err != nil {
+				return r.Err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 		args = append(args, token)
 	}

@@ -29,6 +29,7 @@ func (b *Cabinet) importBlocks(ctx context.Context, f *importFile, done *Importe
 	}
 	_, err := save(ctx, policy.Save{
 		Employees: employees,
+		Decisions: len(f.rows),
 		Check:     func(ctx context.Context, tx *sql.Tx) error { return b.lookUp(ctx, tx, f) },
 		Change: func(e policy.Employee, before policy.Set) (policy.Set, error) {
 			return applyBlocks(said[e], before, done), nil

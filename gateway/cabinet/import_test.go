@@ -344,12 +344,12 @@ func blocksOf(fins []policy.FIN, provider, action string) string {
 	return text.String()
 }
 
-func TestImportOfTenThousand(t *testing.T) {
+func TestImportOfMany(t *testing.T) {
 	for name, database := range map[string]func(testing.TB) string{"SQLite": sqltest.SQLite, "PostgreSQL": sqltest.Postgres} {
 		t.Run(name, func(t *testing.T) {
 			s := gatewaytest.StartOn(t, redistest.Start(t).Addr, database(t))
 			s.Provider(t, "bank", registry.NewProviderKey())
-			const n = 10_000
+			const n = manyRows
 			var organisations, people strings.Builder
 			organisations.WriteString(namesHeader)
 			people.WriteString(peopleHeader)

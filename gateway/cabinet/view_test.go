@@ -160,7 +160,7 @@ func TestViewIsAllOrNothing(t *testing.T) {
 func TestViewOfTenThousand(t *testing.T) {
 	s := gatewaytest.Start(t, redistest.Start(t).Addr)
 	s.Provider(t, "bank", registry.NewProviderKey())
-	fins := crowd(t, s, 10_000)
+	fins := crowd(t, s, manyRows)
 	before := len(everyEntry(t, s))
 	for i, blocked := range [][]policy.FIN{fins, fins[1:], nil} {
 		body := viewBody(view(t, s, "bank").Version, blocked...)
@@ -175,7 +175,7 @@ func TestViewOfTenThousand(t *testing.T) {
 			s.Do(t, "PUT", viewPath("bank"), s.AdminKey, body) // repeated
 		}
 	}
-	if n := len(everyEntry(t, s)) - before; n != 10_000+1+9_999 {
+	if n := len(everyEntry(t, s)) - before; n != 2*manyRows {
 		t.Errorf("%d entries", n)
 	}
 }

@@ -71,6 +71,17 @@ func IsPostgres(address string) bool {
 // does not say so.
 const connectTime = 5 * time.Second
 
+// sessionParameters are what a session has unless the URL says otherwise. A node
+// that is cut off, or stopped, in the middle of a transaction must not hold its
+// locks until somebody notices.
+var sessionParameters = map[string]string{
+	"application_name":                    "imza",
+	"idle_in_transaction_session_timeout": "10s",
+	"tcp_keepalives_idle":                 "5",
+	"tcp_keepalives_interval":             "2",
+	"tcp_keepalives_count":                "3",
+}
+
 // parsePostgres reads a URL. No error has a password in it.
 func parsePostgres(address string) (*pgx.ConnConfig, error) {
 	config, err := pgx.ParseConfig(address)
@@ -78,8 +89,10 @@ func parsePostgres(address string) (*pgx.ConnConfig, error) {
 		if config.ConnectTimeout == 0 {
 			config.ConnectTimeout = connectTime
 		}
-		if config.RuntimeParams["application_name"] == "" {
-			config.RuntimeParams["application_name"] = "imza"
+		for name, value := range sessionParameters {
+			if config.RuntimeParams[name] == "" {
+				config.RuntimeParams[name] = value
+			}
 		}
 		return config, nil
 	}

@@ -16,6 +16,7 @@ build:
 
 test: deps ## all tests, with the real Redis, PostgreSQL, OpenSSL, tshark, pcscd and Chromium
 	$(GO) test -race -timeout 14m -tags pcsc ./...
+	$(GO) test -timeout 14m -run 'TestHistories|TestWrongStores|TestImportOfMany|TestViewOf' ./policy ./gateway/cabinet # in full size
 
 lint: headers
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt: $$unformatted"; exit 1; fi

@@ -159,6 +159,7 @@ func (g *Gateway) answer(ctx context.Context, id string, message sms.Message) er
 	if reply != nil {
 		return reply
 	}
+	o.line = answered
 	_, err = g.finish(ctx, t, o)
 	if errors.Is(err, errGone) {
 		g.drop("its transaction is gone")

@@ -138,7 +138,7 @@ func (g *Gateway) stillWanted(ctx context.Context, t *Transaction) error {
 		case "ended":
 			return errNoLongerWanted
 		case "block":
-			if _, err := g.finish(ctx, t, outcome{state: Blocked}); err != nil {
+			if _, err := g.finish(ctx, t, outcome{state: Blocked, line: unsure}); err != nil {
 				return err
 			}
 			return errNoLongerWanted

@@ -20,7 +20,16 @@ type outcome struct {
 	state  State
 	reason string
 	cms    []byte // of a signed one
+	line   line
 }
+
+// line is what an end means for the telephone, where the state does not say.
+type line string
+
+const (
+	answered line = "answered" // the card has: nothing is on the screen
+	unsure   line = "unsure"   // it may have been sent: whoever knows frees it
+)
 
 // finalise is the one step in which a transaction ends. A signature is
 // released only if the permission set still allows it, at that very moment;
@@ -30,7 +39,7 @@ type outcome struct {
 // prompt is on the screen; the card's late answer lets it go.
 var finalise = redis.NewScript(policy.Lua + `
 local tx, telephone, set, deadlines, journal = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local id, provider, state, reason, cms, retention, channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local id, provider, state, reason, cms, retention, channel, line = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 
 local found = redis.call('HMGET', tx, 'state', 'deadline', 'accepted', 'progress', 'hint', 'data')
 if not found[1] then
@@ -39,7 +48,7 @@ if not found[1] then
 end
 if found[1] ~= 'pending' then
   redis.call('ZREM', deadlines, id)
-  if state ~= 'cancelled_by_provider' and state ~= 'undeliverable' and state ~= 'absent' and redis.call('HGET', telephone, 'id') == id then redis.call('HDEL', telephone, 'id') end
+  if line == 'answered' and redis.call('HGET', telephone, 'id') == id then redis.call('HDEL', telephone, 'id') end
   return {'was', found[1]}
 end
 local time = redis.call('TIME')
@@ -59,7 +68,7 @@ if cms ~= '' then redis.call('HSET', tx, 'cms', cms) end
 redis.call('PEXPIRE', tx, retention)
 redis.call('ZREM', deadlines, id)
 if redis.call('EXISTS', telephone) == 1 then
-  if state ~= 'cancelled_by_provider' and redis.call('HGET', telephone, 'id') == id then redis.call('HDEL', telephone, 'id') end
+  if state ~= 'cancelled_by_provider' and line ~= 'unsure' and redis.call('HGET', telephone, 'id') == id then redis.call('HDEL', telephone, 'id') end
   if state == 'signed' then redis.call('HSET', telephone, 'prompts', 0) end
   if (state == 'undeliverable' or state == 'absent') and found[4] ~= 'delivered' and tonumber(redis.call('HGET', telephone, 'prompts') or '0') > 0 then
     redis.call('HINCRBY', telephone, 'prompts', -1) -- nobody saw it
@@ -76,7 +85,7 @@ func (g *Gateway) finish(ctx context.Context, t *Transaction, o outcome) (State,
 	keys := []string{keyTransaction(t.ID), keyTelephone(t.MSISDN), t.keySet(), keyDeadlines, keyJournal}
 	for range 4 {
 		answer, err := g.runScript(ctx, finalise, keys,
-			t.ID, string(t.Provider), string(o.state), o.reason, o.cms, retention.Milliseconds(), channelFinal)
+			t.ID, string(t.Provider), string(o.state), o.reason, o.cms, retention.Milliseconds(), channelFinal, string(o.line))
 		if err != nil {
 			return "", fmt.Errorf("gateway: ending %s: %w", t.ID, err)
 		}

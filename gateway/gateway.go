@@ -103,6 +103,9 @@ const (
 	drainEvery     = 100 * time.Millisecond
 	reconcileEvery = 30 * time.Second
 	renewEvery     = 100 * time.Millisecond // a quarter of the time that it holds
+	// workTime is how long a piece of it may take: a database that is gone without
+	// a word must not keep it for minutes.
+	workTime = 10 * time.Second
 	// redisPatience is how long one step may wait for Redis: a provider is to be
 	// told within a second, all else included.
 	redisPatience = 800 * time.Millisecond
@@ -140,7 +143,9 @@ func (g *Gateway) every(ctx context.Context, name string, pause time.Duration, w
 	defer ticker.Stop()
 	failing := false
 	for {
-		err := work(ctx)
+		turn, cancel := context.WithTimeout(ctx, workTime)
+		err := work(turn)
+		cancel()
 		if err != nil && !failing && ctx.Err() == nil {
 			g.log.Warn(name+" fails", "err", err)
 		}

@@ -60,13 +60,21 @@ func newUnreached(err error) unreached {
 	return unreached{nowhere, err}
 }
 
-func (u unreached) Read([]byte) (int, error)  { return 0, u.err }
-func (u unreached) Write([]byte) (int, error) { return 0, u.err }
+func (u unreached) Read([]byte) (int, error)         { return 0, u.err }
+func (u unreached) Write([]byte) (int, error)        { return 0, u.err }
+func (u unreached) SetDeadline(time.Time) error      { return nil }
+func (u unreached) SetReadDeadline(time.Time) error  { return nil }
+func (u unreached) SetWriteDeadline(time.Time) error { return nil }
 
 // runScript runs a script of the signing path. Those that run at once go to the
 // server in one write, which is what makes many of them cheap. When the context
-// ends, a script that is on its way may still run.
+// ends, or redisPatience, a script that is on its way may still run.
 func (g *Gateway) runScript(ctx context.Context, script *redis.Script, keys []string, args ...any) ([]string, error) {
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, redisPatience)
+		defer cancel()
+	}
 	command := make([]any, 0, 3+len(keys)+len(args))
 	command = append(command, "evalsha", script.Hash(), len(keys))
 	for _, k := range keys {

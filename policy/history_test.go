@@ -20,7 +20,7 @@ import (
 
 var (
 	firstSeed = flag.Uint64("seed", 0, "TestHistories: the seed of the first history; 0: another each time")
-	howMany   = flag.Int("histories", 10_000, "TestHistories: how many")
+	howMany   = flag.Int("histories", manyHistories, "TestHistories: how many")
 	full      = flag.Bool("full", false, "TestRace in full size")
 )
 

@@ -42,7 +42,7 @@ func TestWrongStoresAreFoundOut(t *testing.T) {
 			if !wrong.moving {
 				failed = w.short(rand.Uint64()>>16, 6000, 6)
 			} else {
-				for i := uint64(0); i < 5 && failed == ""; i++ {
+				for i := uint64(0); i < 20 && failed == ""; i++ {
 					failed = w.long(t, i, upheavals[2])
 				}
 			}

@@ -127,9 +127,14 @@ func (s Set) differ(t Set) (all []Provider) {
 	return all
 }
 
-// ErrUnavailable says that the permission set cannot be read or changed for
-// certain right now: nobody it is about is admitted.
-var ErrUnavailable = errors.New("policy: the permission set is not available")
+var (
+	// ErrUnavailable says that the permission set cannot be read or changed right
+	// now. Of a save: nothing is on record, unless it is ErrUncertain.
+	ErrUnavailable = errors.New("policy: the permission set is not available")
+	// ErrUncertain says that a save may be on record or not; it is ErrUnavailable,
+	// too. Until that is certain nobody of its sets is admitted.
+	ErrUncertain = fmt.Errorf("%w: it is not certain what is on record", ErrUnavailable)
+)
 
 func unavailable(err error) error {
 	if errors.Is(err, ErrUnavailable) {

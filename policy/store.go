@@ -67,6 +67,16 @@ type Changed struct {
 	Before, After Set
 }
 
+// OnlyDecision is the provider for whom alone the decision changed, and what it is
+// now, if the default did not change and there is one such.
+func (c Changed) OnlyDecision() (p Provider, allowed, only bool) {
+	differ := c.Before.differ(c.After)
+	if c.Before.BlockAll != c.After.BlockAll || len(differ) != 1 {
+		return "", false, false
+	}
+	return differ[0], c.After.Allows(differ[0]), true
+}
+
 // A save may take saveTime, and perDecision more for each decision; then it is
 // dead. A set leaves Redis after lifetime and is loaded again.
 const (
@@ -138,9 +148,9 @@ return 1`)
 // every script that asks from then on sees it. It returns the sets as they are
 // then, in the order of save.Employees.
 //
-// With ErrUnavailable the change may be on record or not, and may be repeated;
-// until it is certain nobody of these sets is admitted. With any other error
-// nothing was changed.
+// With ErrUncertain the change may be on record or not; until that is certain
+// nobody of these sets is admitted. With any other error nothing was changed;
+// with ErrUnavailable it may be repeated.
 func (s *Store) Save(ctx context.Context, save Save) ([]Set, error) {
 	done, err := turn(ctx, s.Record.saves)
 	if err != nil {
@@ -160,10 +170,10 @@ func (s *Store) Save(ctx context.Context, save Save) ([]Set, error) {
 	}
 	sets, err := s.commit(until, after, epoch, token, save)
 	if errors.Is(err, errUncertain) {
-		return nil, unavailable(err) // whoever comes next will find out
+		return nil, fmt.Errorf("%w: %w", ErrUncertain, err) // whoever comes next will find out
 	}
-	if err := s.end(after, save.Employees, token); err != nil {
-		return nil, unavailable(err)
+	if failed := s.end(after, save.Employees, token); failed != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUncertain, errors.Join(err, failed))
 	}
 	if errors.Is(err, errTooLate) || err != nil && until.Err() != nil {
 		err = unavailable(err)
@@ -233,10 +243,10 @@ func (s *Store) end(ctx context.Context, employees []Employee, token string) err
 	return err
 }
 
-// each runs a script for the set and the gate of every employee, a hundred in
-// one round trip.
+// each runs a script for the set and the gate of every employee, some in one round
+// trip: few enough that the embedded Redis answers them in time.
 func (s *Store) each(ctx context.Context, employees []Employee, script *redis.Script, args ...any) (answers []*redis.Cmd, err error) {
-	const batch = 100
+	const batch = 25
 	for len(employees) > 0 {
 		n := min(batch, len(employees))
 		pipe := s.Redis.Pipeline()

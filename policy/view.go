@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 )
 
 // View is the sets of one organisation as one provider sees them.
@@ -70,28 +71,34 @@ type Saved struct {
 // List reads sets that block anything, of one organisation or, with an empty
 // VOEN, of all: at most limit, by VÖEN and FIN, those after an employee.
 func (r *Record) List(ctx context.Context, voen VOEN, after Employee, limit int) ([]Saved, error) {
-	rows, err := r.db.QueryContext(ctx, `SELECT voen, fin FROM permission_sets s WHERE ($1 = '' OR voen = $1) AND (voen, fin) > ($2, $3) AND
-		(block_all OR EXISTS (SELECT 1 FROM permission_exceptions x WHERE x.voen = s.voen AND x.fin = s.fin)) ORDER BY voen, fin LIMIT $4`,
+	// One statement, so that what it reads is of one moment.
+	rows, err := r.db.QueryContext(ctx, `SELECT s.voen, s.fin, s.version, s.block_all, x.provider FROM (
+			SELECT voen, fin, version, block_all FROM permission_sets s WHERE ($1 = '' OR voen = $1) AND (voen, fin) > ($2, $3) AND
+			(block_all OR EXISTS (SELECT 1 FROM permission_exceptions x WHERE x.voen = s.voen AND x.fin = s.fin)) ORDER BY voen, fin LIMIT $4) s
+		LEFT JOIN permission_exceptions x ON x.voen = s.voen AND x.fin = s.fin ORDER BY s.voen, s.fin`,
 		voen, after.VOEN, after.FIN, limit)
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
-	defer rows.Close()
 	var all []Saved
-	for rows.Next() {
+	if err := scan(rows, func() error {
 		var s Saved
-		if err := rows.Scan(&s.Employee.VOEN, &s.Employee.FIN); err != nil {
-			return nil, fmt.Errorf("policy: %w", err)
+		var p sql.NullString
+		if err := rows.Scan(&s.Employee.VOEN, &s.Employee.FIN, &s.Set.Version, &s.Set.BlockAll, &p); err != nil {
+			return err
 		}
-		all = append(all, s)
-	}
-	if err := rows.Err(); err != nil {
+		if len(all) == 0 || all[len(all)-1].Employee != s.Employee {
+			all = append(all, s)
+		}
+		if set := &all[len(all)-1].Set; p.Valid {
+			set.Exceptions = append(set.Exceptions, Provider(p.String))
+		}
+		return nil
+	}); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
-	for i := range all {
-		if all[i].Set, err = r.Get(ctx, all[i].Employee); err != nil {
-			return nil, err
-		}
+	for _, s := range all {
+		slices.Sort(s.Set.Exceptions) // the database's collation may differ
 	}
 	return all, nil
 }

@@ -198,7 +198,11 @@ func (c *auditVerifyCommand) ofFile(context.Context) (report registry.AuditRepor
 		}
 		defer file.Close()
 	}
-	return registry.VerifyExport(file, c.noted...)
+	report, err = registry.VerifyExport(file, c.noted...)
+	if err == nil && report.Entries == 0 && len(report.Faults) == 0 {
+		err = errors.New("there is no entry in it") // which proves nothing
+	}
+	return report, err
 }
 
 // ofGateway has the gateway verify the log, and looks for the heads in it.

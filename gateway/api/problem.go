@@ -12,6 +12,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"imza/gateway"
+	"imza/gateway/registry"
 )
 
 // Problem is an RFC 9457 problem document. Code is stable, for programs; Title
@@ -109,6 +110,10 @@ func (a *API) problem(err error, c echo.Context) {
 		}
 	case errors.As(err, &ofEcho) && ofEcho.Code != http.StatusInternalServerError:
 		p = Problem{Type: "about:blank", Title: http.StatusText(ofEcho.Code), Status: ofEcho.Code, Code: ofEchoCode(ofEcho.Code)}
+	case registry.Away(err):
+		a.Log.Warn("the record cannot be asked", "method", c.Request().Method, "route", c.Path(), "err", err)
+		p = document(&gateway.Refusal{Code: gateway.Unavailable, Detail: "try again shortly"})
+		c.Response().Header().Set("Retry-After", "1")
 	default:
 		a.Log.Error("request failed", "method", c.Request().Method, "route", c.Path(), "err", err)
 		p = document(&gateway.Refusal{Code: gateway.Internal})

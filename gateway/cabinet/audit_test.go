@@ -80,7 +80,7 @@ func TestAudit(t *testing.T) {
 		}
 		now := url.QueryEscape(time.Now().Add(time.Second).Format(time.RFC3339))
 		for query, n := range map[string]int{
-			"voen=1400000011": 7, "voen=1400000022": 0, "voen=9999999999": 0, "fin=" + string(who.FIN): 8, "fin=7TST999": 0, "provider=bank": 7, "provider=shop": 0,
+			"voen=1400000011": 7, "voen=1400000022": 0, "voen=9999999999": 0, "fin=" + string(who.FIN): 8, "fin=7TST999": 0, "provider=bank": 8, "provider=shop": 0,
 			"actor=aysel": 6, "actor=" + gatewaytest.Administrator: 10, "actor=babek": 0, "action=block": 2, "action=set+permissions": 1, "action=Block": 0, "action=%25": 0, "action='+OR+1=1": 0,
 			"actor=aysel&action=block": 2, "from=" + now: 0, "until=" + now: 16, "from=2020-01-01": 16, "until=2020-01-01": 0, "after=15": 1, "after=16": 0,
 			"from=" + url.QueryEscape(middle.Format(time.RFC3339Nano)): from, "until=" + url.QueryEscape(middle.Format(time.RFC3339Nano)): until, "after=9223372036854775807": 0,

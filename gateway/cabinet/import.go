@@ -133,12 +133,10 @@ func (f *importFile) refusal(err error) error {
 	switch {
 	case errors.Is(err, errFaults):
 		return &gateway.Refusal{Code: gateway.InvalidImport, Detail: "nothing was imported", More: map[string]any{"errors": f.listed, "total": f.total}}
-	case errors.Is(err, policy.ErrUnavailable):
-		return &gateway.Refusal{Code: gateway.PolicyUnavailable, Detail: "not certain to be in force: import it again", Cause: err}
 	case errors.Is(err, errMeanwhile):
 		return &gateway.Refusal{Code: gateway.Unavailable, Detail: "import it again", RetryAfter: time.Second, Cause: err}
 	}
-	return err
+	return refusedSave(err)
 }
 
 // lookUp looks for what the rows name that is not on record, and fails if

@@ -118,7 +118,7 @@ func (b *Cabinet) showPermissions(c echo.Context) error {
 
 // maxSet is the most octets of a set's body: before and after are to go into one
 // entry of the audit log.
-const maxSet = 256 << 10
+const maxSet = 1 << 20
 
 // permissionsWanted is the body of PUT …/employees/{fin}/permissions.
 type permissionsWanted struct {
@@ -177,7 +177,7 @@ func (b *Cabinet) setPermissions(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	body, err := strict.Body(c.Response(), c.Request(), maxSet, "at most 256 KiB")
+	body, err := strict.Body(c.Response(), c.Request(), maxSet, "at most 1 MiB")
 	if err != nil {
 		return err
 	}
@@ -307,15 +307,29 @@ func (b *Cabinet) save(c echo.Context, save policy.Save, p policy.Provider, acti
 	save.Also = func(ctx context.Context, tx *sql.Tx, changed []policy.Changed) error {
 		entries := make([]registry.Change, 0, len(changed))
 		for _, s := range changed {
-			entries = append(entries, changeOf(by(c), s, action(s.Employee), p))
+			action, p := action(s.Employee), p
+			if one, allowed, only := s.OnlyDecision(); only { // so that it is found as one
+				action, p = map[bool]string{false: "block", true: "unblock"}[allowed], one
+			}
+			entries = append(entries, changeOf(by(c), s, action, p))
 		}
 		return b.Registry.Audit(ctx, tx, entries...)
 	}
 	sets, err := b.Permissions.Save(c.Request().Context(), save)
-	if errors.Is(err, policy.ErrUnavailable) {
-		return nil, &gateway.Refusal{Code: gateway.PolicyUnavailable, Detail: "not certain to be in force: save it again", Cause: err}
+	return sets, refusedSave(err)
+}
+
+// refusedSave is the answer to a save that was not made, or of which that is not
+// certain.
+func refusedSave(err error) error {
+	detail := "nothing was saved: try again shortly"
+	switch {
+	case !errors.Is(err, policy.ErrUnavailable):
+		return err
+	case errors.Is(err, policy.ErrUncertain):
+		detail = "not certain to be in force: save it again"
 	}
-	return sets, err
+	return &gateway.Refusal{Code: gateway.PolicyUnavailable, Detail: detail, Cause: err}
 }
 
 // changeOf is the entry of the audit log for one set.

@@ -104,8 +104,8 @@ func TestByEmployee(t *testing.T) {
 			signs(t, s, keys["bank"], elsewhere, true)
 			signs(t, s, keys["bank"], colleague.Request(), true)
 		}
-		if all := everyEntry(t, s); len(all) != 6 || all[0].Actor != "aysel" || all[0].Role != "manager" || all[0].Source != "127.0.0.1" || all[0].Action != "set permissions" ||
-			all[0].Subject != "1400000011/"+string(who.FIN) || all[0].FIN != who.FIN || time.Since(all[0].At) > time.Hour ||
+		if all := everyEntry(t, s); len(all) != 6 || all[0].Actor != "aysel" || all[0].Role != "manager" || all[0].Source != "127.0.0.1" || all[0].Action != "block" || all[0].Provider != "bank" || all[1].Action != "set permissions" ||
+			all[0].Subject != "1400000011/"+string(who.FIN)+" bank" || all[0].FIN != who.FIN || time.Since(all[0].At) > time.Hour ||
 			exceptionsIn(all[0].Before) != "[]" || exceptionsIn(all[0].After) != `["bank"]` {
 			t.Errorf("the log: %+v", all)
 		}

@@ -92,16 +92,15 @@ func (b *Cabinet) setView(c echo.Context) error {
 		return err
 	}
 	if now.Version == madeFrom && len(block)+len(unblock) > 0 {
-		err := b.saveView(c, voen, p, now.Version, block, unblock)
-		if err != nil && !errors.Is(err, errStale) {
+		saved, err := b.saveView(c, voen, p, now.Version, block, unblock)
+		if err == nil {
+			return c.JSON(http.StatusOK, viewOf(voen, p, policy.View{Version: saved, Blocked: wanted}))
+		}
+		if !errors.Is(err, errStale) {
 			return err
 		}
-		changed := err == nil
 		if now, err = b.Permissions.Record.View(ctx, voen, p); err != nil {
 			return err
-		}
-		if changed {
-			return c.JSON(http.StatusOK, viewOf(voen, p, now))
 		}
 	}
 	if slices.Equal(wanted, now.Blocked) { // it may be repeated
@@ -160,8 +159,9 @@ func (b *Cabinet) checkEmployees(ctx context.Context, voen policy.VOEN, fins []p
 	return nil
 }
 
-// saveView blocks and unblocks, if the view still is what it was: errStale.
-func (b *Cabinet) saveView(c echo.Context, voen policy.VOEN, p policy.Provider, looked int64, block, unblock []policy.FIN) error {
+// saveView blocks and unblocks, if the view still is what it was: errStale. It
+// returns the version that it then has; those in between were nobody's to see.
+func (b *Cabinet) saveView(c echo.Context, voen policy.VOEN, p policy.Provider, looked int64, block, unblock []policy.FIN) (int64, error) {
 	blocks := make(map[policy.FIN]bool, len(block))
 	save := policy.Save{
 		Check: func(ctx context.Context, tx *sql.Tx) error {
@@ -187,7 +187,7 @@ func (b *Cabinet) saveView(c echo.Context, voen policy.VOEN, p policy.Provider, 
 		}
 		return "unblock"
 	})
-	return err
+	return looked + 1, err // for this provider, however many employees
 }
 
 func differenceOfViews(yours, now []policy.FIN) []Difference {

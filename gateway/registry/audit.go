@@ -32,7 +32,7 @@ type Change struct {
 
 // maxChange is how many octets the texts of one entry may have, so that who
 // reads an export can bound its lines.
-const maxChange = 1 << 20
+const maxChange = 4 << 20
 
 // Audit appends changes to the log, in the transaction that makes them: if that
 // is rolled back, they are not in the log. It may be the transaction's first
@@ -97,10 +97,20 @@ func (r *Registry) appendLinks(ctx context.Context, tx *sql.Tx, links []*link) e
 	var last head
 	err = tx.QueryRowContext(ctx, `UPDATE audit_head SET sequence = sequence WHERE id = 1 RETURNING sequence, hash, seal`).Scan(&last.sequence, &last.hash, &last.seal)
 	if errors.Is(err, sql.ErrNoRows) {
-		return errors.New("the head of the log is missing")
+		last, err = restoreHead(ctx, tx)
 	}
 	if err != nil {
 		return err
+	}
+	// Nor is one right that somebody set back: its numbers are taken.
+	var highest int64
+	if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(sequence), 0) FROM audit`).Scan(&highest); err != nil {
+		return err
+	}
+	if highest > last.sequence {
+		if last, err = lastEntry(ctx, tx); err != nil {
+			return err
+		}
 	}
 	// A head that the gateway did not write stays unsealed: sealing it would
 	// hide that somebody cut the log short. Refusing to go on would leave an
@@ -126,6 +136,26 @@ func (r *Registry) appendLinks(ctx context.Context, tx *sql.Tx, links []*link) e
 	}
 	_, err = tx.ExecContext(ctx, `UPDATE audit_head SET sequence = $1, hash = $2, seal = $3 WHERE id = 1`, last.sequence, last.hash, last.seal)
 	return err
+}
+
+// restoreHead puts the last entry in the place of a head that somebody removed.
+// It has no seal, which a verification tells.
+func restoreHead(ctx context.Context, tx *sql.Tx) (last head, err error) {
+	if last, err = lastEntry(ctx, tx); err != nil {
+		return last, err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO audit_head (id, sequence, hash, seal) VALUES (1, $1, $2, $3)`, last.sequence, last.hash, last.seal)
+	return last, err
+}
+
+// lastEntry is the last entry as a head without a seal.
+func lastEntry(ctx context.Context, tx *sql.Tx) (last head, err error) {
+	last.hash, last.seal = []byte{}, []byte{}
+	err = tx.QueryRowContext(ctx, `SELECT sequence, hash FROM audit ORDER BY sequence DESC LIMIT 1`).Scan(&last.sequence, &last.hash)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	return last, err
 }
 
 // linkColumns are those of a link, in the order of values and of reading.
@@ -193,7 +223,7 @@ func valuesOf(links []*link) []any {
 type AuditFilter struct {
 	VOENs    []policy.VOEN // of one of these; nil: of any, and of none
 	FIN      policy.FIN
-	Provider policy.Provider
+	Provider policy.Provider // what is about it, and what changed sets that name it
 	Actor    string
 	Action   string
 	From     time.Time // inclusive
@@ -209,7 +239,14 @@ func (f AuditFilter) where() (string, []any) {
 		args = append(args, value)
 		conditions = append(conditions, fmt.Sprintf(condition, len(args)))
 	}
-	for _, c := range []struct{ column, value string }{{"fin", string(f.FIN)}, {"provider", string(f.Provider)}, {"actor", f.Actor}, {"action", f.Action}} {
+	if f.Provider != "" {
+		// Of what was changed together, the sets before and after name it.
+		p := storable(string(f.Provider))
+		named := "%\"" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(p) + "\"%"
+		args = append(args, p, named)
+		conditions = append(conditions, fmt.Sprintf(`(provider = $%d OR before LIKE $%d ESCAPE '\' OR after LIKE $%d ESCAPE '\')`, len(args)-1, len(args), len(args)))
+	}
+	for _, c := range []struct{ column, value string }{{"fin", string(f.FIN)}, {"actor", f.Actor}, {"action", f.Action}} {
 		if c.value != "" {
 			add(c.column+" = $%d", storable(c.value))
 		}

@@ -131,7 +131,7 @@ func TestExportOfEverything(t *testing.T) {
 func TestTamperingWithAnExport(t *testing.T) {
 	const n = 7
 	good := exported(t, n)
-	long := strings.Repeat(" ", 7<<20) + "\n"
+	long := strings.Repeat(" ", 25<<20) + "\n"
 	for name, c := range map[string]struct {
 		do   func(l []string) []string
 		want []string

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -71,7 +72,12 @@ func execute(ctx context.Context, tx *sql.Tx, statements ...string) error {
 // have the gateway seal it.
 func (r *Registry) adoptAudit(ctx context.Context, tx *sql.Tx) error {
 	var length int64
-	if err := tx.QueryRowContext(ctx, `SELECT sequence FROM audit_head`).Scan(&length); err != nil || length > 0 {
+	err := tx.QueryRowContext(ctx, `SELECT sequence FROM audit_head`).Scan(&length)
+	if errors.Is(err, sql.ErrNoRows) {
+		_, err = restoreHead(ctx, tx)
+		return err
+	}
+	if err != nil || length > 0 {
 		return err
 	}
 	links, err := readUnchained(ctx, tx)

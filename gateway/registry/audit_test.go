@@ -125,9 +125,9 @@ func TestChangeThatCannotBeLoggedIsAnError(t *testing.T) {
 		}
 		defer tx.Rollback()
 		for name, c := range map[string]registry.Change{
-			"a function":          {After: func() {}},
-			"what is no JSON":     {Before: json.RawMessage(`{`)},
-			"more than a million": {Subject: strings.Repeat("ə", 1<<19), After: 1},
+			"a function":             {After: func() {}},
+			"what is no JSON":        {Before: json.RawMessage(`{`)},
+			"more than four million": {Subject: strings.Repeat("ə", 1<<21), After: 1},
 		} {
 			if err := r.Audit(t.Context(), tx, change(1), c); err == nil {
 				t.Errorf("%s in the log", name)
@@ -137,14 +137,18 @@ func TestChangeThatCannotBeLoggedIsAnError(t *testing.T) {
 			t.Error(err)
 		}
 		r.whole(t, 0)
+	})
+}
+
+// A block must be possible although somebody removed the head; and it is told.
+func TestHeadThatWasRemovedIsPutBackUnsealed(t *testing.T) {
+	each(t, func(t *testing.T, r *record) {
+		r.audit(t, change(1), change(2))
 		r.exec(t, `DELETE FROM audit_head`)
-		tx, err = r.db.BeginTx(t.Context(), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer tx.Rollback()
-		if err := r.Audit(t.Context(), tx, change(1)); err == nil {
-			t.Error("appended to nothing")
+		r.audit(t, change(3))
+		report, err := r.VerifyAudit(t.Context())
+		if err != nil || report.Entries != 3 || len(report.Faults) != 1 || report.Faults[0].Sequence != 0 {
+			t.Errorf("%+v %v", report, err)
 		}
 	})
 }

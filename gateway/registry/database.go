@@ -3,21 +3,27 @@ package registry
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"embed"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
 	"github.com/pressly/goose/v3/lock"
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	"modernc.org/sqlite" // the driver "sqlite"
+	sqlitelib "modernc.org/sqlite/lib"
 )
 
 // OpenDatabase opens what holds the record: a PostgreSQL database at a URL
@@ -25,8 +31,8 @@ import (
 // returns. In SQLite readers do not wait for writers, and a transaction that
 // writes must do so with its first statement.
 //
-// Whoever wants a connection waits, in order, until one is free. So whoever has
-// one must not wait for a second.
+// Whoever wants a connection waits until one is free. So whoever has one must not
+// wait for a second.
 func OpenDatabase(address string) (*sql.DB, goose.Dialect, error) {
 	if IsPostgres(address) {
 		config, err := parsePostgres(address)
@@ -70,6 +76,24 @@ func IsPostgres(address string) bool {
 // connectTime is how long one host may take to take a connection, if the URL
 // does not say so.
 const connectTime = 5 * time.Second
+
+// Away tells whether an error says that the database cannot be asked right now,
+// rather than that something is wrong: it is away, starting, stopping or too busy.
+func Away(err error) bool {
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) {
+		// Connection, resources, an operator's intervention, what is in another's way.
+		return slices.Contains([]string{"08", "53", "57", "55", "40", "25"}, refused.Code[:2])
+	}
+	var busy *sqlite.Error
+	if errors.As(err, &busy) {
+		return busy.Code()&0xff == sqlitelib.SQLITE_BUSY || busy.Code()&0xff == sqlitelib.SQLITE_INTERRUPT
+	}
+	var connect *pgconn.ConnectError
+	var network net.Error
+	return errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, context.DeadlineExceeded) || pgconn.SafeToRetry(err)
+}
 
 // sessionParameters are what a session has unless the URL says otherwise. A node
 // that is cut off, or stopped, in the middle of a transaction must not hold its

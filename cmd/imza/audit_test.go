@@ -60,7 +60,7 @@ func TestAudit(t *testing.T) {
 				t.Errorf("%q: %s\n%s", args, got, out)
 			}
 		}
-		if got := operator.run(exitOK, "audit", "--last", "1"); !strings.Contains(got, "4 older ones are left out") || !strings.Contains(got, "  demo-operator  operator  127.0.0.1  set permissions  1400000022/7DEM011  allowed +bank\n") {
+		if got := operator.run(exitOK, "audit", "--last", "1"); !strings.Contains(got, "4 older ones are left out") || !strings.Contains(got, "  demo-operator  operator  127.0.0.1  unblock  1400000022/7DEM011 bank  allowed +bank\n") {
 			t.Error(got)
 		}
 		manager.refuses("forbidden: ", "audit", "--voen", string(secondVOEN))

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -236,8 +237,8 @@ func differenceOfSets(yours, now policy.Set) (all []Difference) {
 	return all
 }
 
-// block is PUT …/blocks/{provider}. It is made from what it finds, so that it
-// needs no version, and so are the three after it.
+// block is PUT …/blocks/{provider}. It says what is to be so whatever it finds, so
+// it needs no version; but it may have one, and so may the three after it.
 func (b *Cabinet) block(c echo.Context) error { return b.setOne(c, "block", false) }
 
 // unblock is DELETE …/blocks/{provider}.
@@ -258,7 +259,7 @@ func (b *Cabinet) setOne(c echo.Context, action string, allowed bool) error {
 	if err != nil {
 		return err
 	}
-	return b.saveOne(c, e, action, p, func(s policy.Set) (policy.Set, error) { return s.With(p, allowed), nil })
+	return b.command(c, e, action, p, func(s policy.Set) policy.Set { return s.With(p, allowed) })
 }
 
 func (b *Cabinet) setAll(c echo.Context, action string, allowed bool) error {
@@ -266,7 +267,25 @@ func (b *Cabinet) setAll(c echo.Context, action string, allowed bool) error {
 	if err != nil {
 		return err
 	}
-	return b.saveOne(c, e, action, "", func(policy.Set) (policy.Set, error) { return policy.Set{BlockAll: !allowed}, nil })
+	return b.command(c, e, action, "", func(policy.Set) policy.Set { return policy.Set{BlockAll: !allowed} })
+}
+
+// command changes one set from what it finds or, if the address has a version,
+// from that alone.
+func (b *Cabinet) command(c echo.Context, e policy.Employee, action string, p policy.Provider, change func(policy.Set) policy.Set) error {
+	q := queryOf(c)
+	madeFrom := parameter(q, "version", "the version that this was made from, a whole number", func(s string) (uint64, error) { return strconv.ParseUint(s, 10, 63) })
+	if q.err != nil {
+		return q.err
+	}
+	return b.saveOne(c, e, action, p, func(before policy.Set) (policy.Set, error) {
+		wanted := change(before)
+		difference := differenceOfSets(wanted, before)
+		if q.values.Has("version") && before.Version != int64(madeFrom) && len(difference) > 0 {
+			return before, stale(permissions(e, before), difference)
+		}
+		return wanted, nil
+	})
 }
 
 // employeeOf reads whom a path is about. All that it names must be on record: a

@@ -1,6 +1,7 @@
 package cabinet_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -258,6 +259,35 @@ func TestBlocksPageByPage(t *testing.T) {
 		}
 		if !slices.IsSorted(got) || len(slices.Compact(slices.Clone(got))) != c.want {
 			t.Errorf("%s: %d of %d", c.query, len(got), c.want)
+		}
+	}
+}
+
+// A command may carry the version that it was made from, and then it is refused
+// if that is no longer so; unless it asks for what is so already.
+func TestCommandsWithAVersion(t *testing.T) {
+	s := gatewaytest.Start(t, redistest.Start(t).Addr)
+	s.Provider(t, "bank", registry.NewProviderKey())
+	s.Provider(t, "shop", registry.NewProviderKey())
+	who := s.Enrol(t, gatewaytest.Person{})
+	if set := permissions(t, s.Do(t, "PUT", blockPath(who, "bank")+"?version=0", s.AdminKey, nil)); set.Version != 1 {
+		t.Errorf("%+v", set)
+	}
+	var conflict struct {
+		Current    cabinet.Permissions
+		Difference []cabinet.Difference
+	}
+	a := s.Do(t, "PUT", blockPath(who, "shop")+"?version=0", s.AdminKey, nil)
+	a.Refused(t, http.StatusConflict, "version_conflict")
+	if err := json.Unmarshal(a.Body, &conflict); err != nil || conflict.Current.Version != 1 || fmt.Sprint(conflict.Difference) != "[{shop  block allow}]" {
+		t.Errorf("%s %v", a.Body, err)
+	}
+	s.Do(t, "DELETE", strings.TrimSuffix(blockPath(who, ""), "/")+"?version=0", s.AdminKey, nil).Refused(t, http.StatusConflict, "version_conflict")
+	permissions(t, s.Do(t, "PUT", blockPath(who, "bank")+"?version=0", s.AdminKey, nil)) // repeated
+	permissions(t, s.Do(t, "PUT", blockPath(who, "shop")+"?version=1", s.AdminKey, nil))
+	for _, bad := range []string{"", "-1", "1.0", "x", "99999999999999999999"} {
+		if p := s.Do(t, "PUT", blockPath(who, "bank")+"?version="+bad, s.AdminKey, nil).Refused(t, http.StatusBadRequest, "invalid_request"); p.Field != "version" {
+			t.Errorf("version=%s: field %q", bad, p.Field)
 		}
 	}
 }

@@ -28,6 +28,7 @@ type trouble struct {
 	again  time.Duration // it runs once more, so much later
 
 	commit string // "fails" before it is on record, or "lost": the answer (history_sql_test.go)
+	epoch  string // likewise, of an epoch that is written down
 	begun  func() // after the begin of a save
 
 	met   atomic.Bool // the script ran

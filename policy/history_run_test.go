@@ -91,6 +91,8 @@ var admitFaults = []struct {
 	{"look again", func(r *rand.Rand) *trouble { return &trouble{script: look, again: upTo(r, 3)} }},
 	{"lease delayed", func(r *rand.Rand) *trouble { return &trouble{script: lease, before: sleep(r, 10)} }},
 	{"lease again", func(r *rand.Rand) *trouble { return &trouble{script: lease, again: upTo(r, 50)} }},
+	{"epoch not written down", func(*rand.Rand) *trouble { return &trouble{epoch: "fails"} }},
+	{"epoch written down without an answer", func(*rand.Rand) *trouble { return &trouble{epoch: "lost"} }},
 	{"giving up delayed", func(r *rand.Rand) *trouble { return &trouble{script: endSaves, before: sleep(r, 3)} }},
 }
 

@@ -145,6 +145,19 @@ func (c *meddledConn) keeps(query string) bool {
 }
 
 func (c *meddledConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	t := troubleOf(ctx)
+	if t == nil || t.epoch == "" || !strings.HasPrefix(query, "UPDATE permission_epoch") {
+		return c.exec(ctx, query, args)
+	}
+	t.met.Store(true)
+	if t.epoch == "fails" {
+		return nil, errGone
+	}
+	_, err := c.exec(ctx, query, args)
+	return nil, errors.Join(errLost, err)
+}
+
+func (c *meddledConn) exec(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	if !c.keeps(query) {
 		return c.sqlConn.ExecContext(ctx, query, args)
 	}

@@ -261,7 +261,7 @@ func (g *Gateway) unlessGuessing(ctx context.Context, r Request, refusal error) 
 func (g *Gateway) abandon(t *Transaction, err error) {
 	var network *net.OpError
 	if errors.As(err, &network) && network.Op == "dial" {
-		return // nothing reached the server
+		return // nothing reached the server; what a first attempt did, its deadline ends
 	}
 	g.pushes.Go(func() {
 		ctx, cancel := context.WithTimeout(g.ctx, 5*redisPatience)

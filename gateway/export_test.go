@@ -12,3 +12,14 @@ func (g *Gateway) AdmitUnsent(ctx context.Context, r Request) (*Transaction, err
 	defer cancel()
 	return g.decide(ctx, t, r)
 }
+
+// EndUnsure blocks a transaction as a challenge that waited is, of which an
+// earlier attempt may have reached the telephone.
+func (g *Gateway) EndUnsure(ctx context.Context, t *Transaction) (State, error) {
+	return g.finish(ctx, t, outcome{state: Blocked, line: unsure})
+}
+
+// Expire is what the sweep of a node makes of a transaction.
+func (g *Gateway) Expire(ctx context.Context, t *Transaction) (State, error) {
+	return g.finish(ctx, t, outcome{state: Expired})
+}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"sync"
 	"testing"
@@ -687,4 +688,53 @@ func TestBackAfterRedisWasKilled(t *testing.T) {
 	}
 	cancel()
 	load.Wait()
+}
+
+// A telephone on which a prompt may be lit is kept, by whatever else ends the
+// transaction, until the card has answered or the deadline is over.
+func TestTelephoneIsKeptWhileAPromptMayBeLit(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, addr string) {
+		w := newWorld(t, addr)
+		busy := func(p *telephone) {
+			t.Helper()
+			var refusal *gateway.Refusal
+			if _, err := w.gateway.Admit(t.Context(), request(p, time.Minute)); !errors.As(err, &refusal) || refusal.Code != gateway.SubscriberBusy {
+				t.Errorf("a second prompt: %v", err)
+			}
+		}
+		p := w.enrol(1)
+		tx := w.admit(p, time.Minute)
+		challenge := w.operator.next()
+		if state, err := w.gateway.EndUnsure(t.Context(), tx); err != nil || state != gateway.Blocked {
+			t.Fatal(state, err)
+		}
+		busy(p)
+		w.operator.mustDeliver(p.number, p.answer(challenge)...)
+		w.admit(p, time.Minute)
+
+		p = w.enrol(2)
+		tx = w.admit(p, time.Minute)
+		if _, err := w.gateway.Cancel(t.Context(), provider, tx.ID); err != nil {
+			t.Fatal(err)
+		}
+		// A node whose clock is ahead would end what another has withdrawn.
+		if state, err := w.gateway.Expire(t.Context(), tx); err != nil || state != gateway.CancelledByProvider {
+			t.Fatal(state, err)
+		}
+		busy(p)
+	})
+}
+
+// Why Redis cannot be reached is told, not only that it cannot.
+func TestUnreachedRedisSaysWhy(t *testing.T) {
+	client, err := gateway.OpenRedis("redis://127.0.0.1:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	err = client.Ping(t.Context()).Err()
+	var dial *net.OpError
+	if !errors.As(err, &dial) || dial.Op != "dial" {
+		t.Errorf("%v", err)
+	}
 }

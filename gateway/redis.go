@@ -57,7 +57,7 @@ type unreached struct {
 func newUnreached(err error) unreached {
 	nowhere, _ := net.Pipe()
 	nowhere.Close()
-	return unreached{nowhere, err}
+	return unreached{nowhere, fmt.Errorf("redis: %w", err)} // go-redis takes off what is outermost
 }
 
 func (u unreached) Read([]byte) (int, error)         { return 0, u.err }

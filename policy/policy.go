@@ -4,7 +4,8 @@
 // The decision is pure and small (Set.Allows). Around it:
 //
 //	policy.go  the decision, and the words of this package
-//	record.go  the permission sets as saved, in SQL; change.go how they change
+//	record.go  the permission sets as saved, in SQL; change.go how they change;
+//	           migrate.go how their tables are made
 //	view.go    the same, by provider
 //	store.go   saves them, and keeps those in use in Redis
 //	epoch.go   which Redis server is believed, and until when

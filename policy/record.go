@@ -6,14 +6,10 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/database"
-	gooselock "github.com/pressly/goose/v3/lock"
 )
 
 //go:embed migrations/*.sql
@@ -44,39 +40,12 @@ func turn(ctx context.Context, places chan struct{}) (done func(), err error) {
 	}
 }
 
-// migrating is held while SQLite's tables are brought up to date: it has no lock
-// for that as PostgreSQL has.
-var migrating sync.Mutex
-
 // OpenRecord brings the tables of the record up to date, which several nodes may
 // do at once on PostgreSQL, and one process on SQLite. The database may hold
 // other tables; the record's migrations are counted apart from theirs.
 func OpenRecord(ctx context.Context, db *sql.DB, dialect goose.Dialect) (*Record, error) {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return nil, err
-	}
-	store, err := database.NewStore(dialect, "policy_migrations")
-	if err != nil {
+	if err := Migrate(ctx, db, dialect, migrations, "policy_migrations"); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
-	}
-	options := []goose.ProviderOption{goose.WithStore(store)}
-	if dialect == goose.DialectPostgres {
-		locker, err := gooselock.NewPostgresSessionLocker(gooselock.WithLockTimeout(1, 300)) // seconds, tries
-		if err != nil {
-			return nil, fmt.Errorf("policy: %w", err)
-		}
-		options = append(options, goose.WithSessionLocker(locker))
-	} else {
-		migrating.Lock()
-		defer migrating.Unlock()
-	}
-	provider, err := goose.NewProvider("", db, files, options...)
-	if err != nil {
-		return nil, fmt.Errorf("policy: %w", err)
-	}
-	if _, err := provider.Up(ctx); err != nil {
-		return nil, fmt.Errorf("policy: migrations: %w", err)
 	}
 	// No save is under way for a day.
 	if _, err := db.ExecContext(ctx, `DELETE FROM permission_saves WHERE at < $1`, time.Now().AddDate(0, 0, -1).UnixMilli()); err != nil {

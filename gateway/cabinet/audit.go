@@ -126,8 +126,5 @@ func (b *Cabinet) verifyAudit(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if report.Faults == nil {
-		report.Faults = []registry.AuditFault{}
-	}
 	return c.JSON(http.StatusOK, report)
 }

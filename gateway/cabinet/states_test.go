@@ -10,6 +10,7 @@ import (
 	"imza/gateway/gatewaytest"
 	"imza/gateway/registry"
 	"imza/policy/redistest"
+	"imza/policy/sqltest"
 )
 
 func state(s string) map[string]any { return map[string]any{"state": s} }
@@ -143,4 +144,33 @@ func TestKeys(t *testing.T) {
 			t.Errorf("a key is in the audit log: %+v", e)
 		}
 	}
+}
+
+// A PostgreSQL that is away is no failure of the gateway's: it says to come again,
+// changes nothing, and goes on when it is back.
+func TestDatabaseAway(t *testing.T) {
+	server := sqltest.Start(t)
+	s := gatewaytest.StartOn(t, redistest.Start(t).Addr, server.URL)
+	key := s.Provider(t, "bank", registry.NewProviderKey())
+	who := s.Enrol(t, gatewaytest.Person{})
+	server.Kill()
+	for _, c := range []struct {
+		method, path, key string
+		body              any
+	}{
+		{"GET", "/v1/admin/whoami", s.AdminKey, nil}, {"GET", "/v1/admin/providers", s.AdminKey, nil},
+		{"PUT", blockPath(who, "bank"), s.AdminKey, nil}, {"POST", signatures, key, who.Request()},
+	} {
+		a := s.Do(t, c.method, c.path, c.key, c.body)
+		if a.Refused(t, http.StatusServiceUnavailable, "unavailable"); a.Header.Get("Retry-After") == "" {
+			t.Errorf("%s %s: it does not say when", c.method, c.path)
+		}
+	}
+	server.Restart(t)
+	for a, until := (gatewaytest.Answer{}), time.Now().Add(10*time.Second); a.Status != http.StatusOK; a = s.Do(t, "PUT", blockPath(who, "bank"), s.AdminKey, nil) {
+		if time.Now().After(until) {
+			t.Fatalf("not yet back: %d %s", a.Status, a.Body)
+		}
+	}
+	s.Do(t, "POST", signatures, key, who.Request()).Refused(t, http.StatusForbidden, "blocked_by_organisation")
 }

@@ -233,39 +233,33 @@ type AuditFilter struct {
 }
 
 // where writes the filter for SQL.
-func (f AuditFilter) where() (string, []any) {
-	conditions, args := []string{"sequence > $1"}, []any{f.After}
-	add := func(condition string, value any) {
-		args = append(args, value)
-		conditions = append(conditions, fmt.Sprintf(condition, len(args)))
-	}
+func (f AuditFilter) where() *conditions {
+	c := new(conditions)
+	c.and("sequence > ?", f.After)
 	if f.Provider != "" {
 		// Of what was changed together, the sets before and after name it.
-		p := storable(string(f.Provider))
-		named := "%\"" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(p) + "\"%"
-		args = append(args, p, named)
-		conditions = append(conditions, fmt.Sprintf(`(provider = $%d OR before LIKE $%d ESCAPE '\' OR after LIKE $%d ESCAPE '\')`, len(args)-1, len(args), len(args)))
+		named := like(`"` + storable(string(f.Provider)) + `"`)
+		c.and("(provider = ? OR before LIKE ? ESCAPE '!' OR after LIKE ? ESCAPE '!')", storable(string(f.Provider)), named, named)
 	}
-	for _, c := range []struct{ column, value string }{{"fin", string(f.FIN)}, {"actor", f.Actor}, {"action", f.Action}} {
-		if c.value != "" {
-			add(c.column+" = $%d", storable(c.value))
+	for _, column := range []struct{ name, value string }{{"fin", string(f.FIN)}, {"actor", f.Actor}, {"action", f.Action}} {
+		if column.value != "" {
+			c.and(column.name+" = ?", storable(column.value))
 		}
 	}
 	if !f.From.IsZero() {
-		add("at >= $%d", ceilMilli(f.From))
+		c.and("at >= ?", ceilMilli(f.From))
 	}
 	if !f.Until.IsZero() {
-		add("at < $%d", ceilMilli(f.Until))
+		c.and("at < ?", ceilMilli(f.Until))
 	}
 	if f.VOENs != nil {
-		var places []string
-		for _, voen := range f.VOENs {
-			args = append(args, storable(string(voen)))
-			places = append(places, fmt.Sprintf("$%d", len(args)))
+		voens := make([]string, len(f.VOENs))
+		for i, voen := range f.VOENs {
+			voens[i] = storable(string(voen))
 		}
-		conditions = append(conditions, "voen IN ("+strings.Join(places, ", ")+")")
+		in(c, "voen", voens)
 	}
-	return strings.Join(conditions, " AND "), args
+	return c
 }
 
 // ceilMilli is the first whole millisecond that is not before t.
@@ -304,8 +298,8 @@ func (r *Registry) AuditEntries(ctx context.Context, f AuditFilter, yield func(A
 }
 
 func (r *Registry) auditEntries(ctx context.Context, f AuditFilter, limit int) (page []AuditEntry, err error) {
-	where, args := f.where()
-	rows, err := r.db.QueryContext(ctx, fmt.Sprintf("SELECT %s FROM audit WHERE %s ORDER BY sequence LIMIT %d", linkColumns, where, limit), args...)
+	where := f.where()
+	rows, err := r.db.QueryContext(ctx, fmt.Sprintf("SELECT %s FROM audit%s ORDER BY sequence LIMIT %d", linkColumns, where, limit), where.args...)
 	if err != nil {
 		return nil, err
 	}

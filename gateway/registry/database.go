@@ -8,20 +8,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/database"
-	"github.com/pressly/goose/v3/lock"
 	"modernc.org/sqlite" // the driver "sqlite"
 	sqlitelib "modernc.org/sqlite/lib"
 )
@@ -82,8 +78,9 @@ const connectTime = 5 * time.Second
 func Away(err error) bool {
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) {
-		// Connection, resources, an operator's intervention, what is in another's way.
-		return slices.Contains([]string{"08", "53", "57", "55", "40", "25"}, refused.Code[:2])
+		// Classes of PostgreSQL's appendix A: connection, transaction state (ended while
+		// idle, read-only), rollback, object in use, resources, operator's intervention.
+		return slices.ContainsFunc([]string{"08", "25", "40", "53", "55", "57"}, func(class string) bool { return strings.HasPrefix(refused.Code, class) })
 	}
 	var busy *sqlite.Error
 	if errors.As(err, &busy) {
@@ -139,37 +136,3 @@ func parsePostgres(address string) (*pgx.ConnConfig, error) {
 
 //go:embed migrations/*.sql
 var migrations embed.FS
-
-// migrating is held while SQLite's tables are brought up to date: it has no lock
-// for that as PostgreSQL has.
-var migrating sync.Mutex
-
-func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect) error {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	store, err := database.NewStore(dialect, "registry_migrations")
-	if err != nil {
-		return fmt.Errorf("registry: %w", err)
-	}
-	options := []goose.ProviderOption{goose.WithStore(store)}
-	if dialect == goose.DialectPostgres {
-		locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300)) // seconds, tries
-		if err != nil {
-			return fmt.Errorf("registry: %w", err)
-		}
-		options = append(options, goose.WithSessionLocker(locker))
-	} else {
-		migrating.Lock()
-		defer migrating.Unlock()
-	}
-	provider, err := goose.NewProvider("", db, files, options...)
-	if err != nil {
-		return fmt.Errorf("registry: %w", err)
-	}
-	if _, err := provider.Up(ctx); err != nil {
-		return fmt.Errorf("registry: migrations: %w", err)
-	}
-	return nil
-}

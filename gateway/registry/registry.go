@@ -25,6 +25,8 @@ import (
 	"fmt"
 
 	"github.com/pressly/goose/v3"
+
+	"imza/policy"
 )
 
 // Registry is the record. Its methods are safe for concurrent use.
@@ -42,8 +44,8 @@ func Open(ctx context.Context, db *sql.DB, dialect goose.Dialect, pepper []byte)
 	if err := db.PingContext(ctx); err != nil {
 		return nil, fmt.Errorf("registry: the database does not answer: %w", err)
 	}
-	if err := migrate(ctx, db, dialect); err != nil {
-		return nil, err
+	if err := policy.Migrate(ctx, db, dialect, migrations, "registry_migrations"); err != nil {
+		return nil, fmt.Errorf("registry: %w", err)
 	}
 	r := &Registry{db: db, dialect: dialect, pepper: pepper}
 	if err := r.checkOwner(ctx); err != nil {

@@ -253,7 +253,7 @@ func TestBlockUsage(t *testing.T) {
 
 // The list goes on over pages, and its filters find what they should.
 func TestBlocksPages(t *testing.T) {
-	p := boot(t, upCommand{Redis: "redis://" + redistest.Start(t).Addr})
+	p := boot(t, upCommand{gatewayFlags: gatewayFlags{Redis: "redis://" + redistest.Start(t).Addr}})
 	const n = 1001 // more than a page
 	const employeesHeader, blocksHeader = "voen,fin,given_name,surname\n", "voen,fin,provider,action\n"
 	employees, blocks := employeesHeader, []string{blocksHeader + "1400000022,7DEM011,bank,block\n"}
@@ -319,7 +319,7 @@ func TestBlocksPages(t *testing.T) {
 // A folder of before there was a manager gets one, and keeps what it had.
 func TestEnvironmentOfBefore(t *testing.T) {
 	dir := t.TempDir()
-	first := boot(t, upCommand{Data: dir})
+	first := boot(t, upCommand{gatewayFlags: gatewayFlags{Data: dir}})
 	old := fmt.Sprintf("export IMZA_KEY=%s\nexport IMZA_ADMIN_KEY=%s\n", first.demo.providerKey, first.demo.adminKey)
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
@@ -327,7 +327,7 @@ func TestEnvironmentOfBefore(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "demo.env"), []byte(old), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := boot(t, upCommand{Data: dir})
+	p := boot(t, upCommand{gatewayFlags: gatewayFlags{Data: dir}})
 	text, err := os.ReadFile(p.environment())
 	if err != nil {
 		t.Fatal(err)

@@ -102,7 +102,7 @@ func (b *browser) shot(name string) {
 // Somebody is the first demo subscriber in the browser, with the real card behind
 // the page: two signatures, a wrong PIN, and another PIN2 in between.
 func TestTelephoneInTheBrowser(t *testing.T) {
-	p, b := boot(t, upCommand{PromptLimit: 100}), openBrowser(t)
+	p, b := boot(t, upCommand{gatewayFlags: gatewayFlags{PromptLimit: 100}}), openBrowser(t)
 	b.must(chromedp.Do(b.ctx, chromedp.Navigate(p.url()+"/telephones")))
 	b.until(fmt.Sprintf(`document.querySelectorAll("a[href^='/telephones/']").length === %d`, len(p.demo.screens)))
 	b.shot("1-telephones")

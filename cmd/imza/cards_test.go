@@ -22,7 +22,7 @@ import (
 func TestHandsetWithReader(t *testing.T) {
 	d := pcsctest.Start(t, 2)
 	dir := t.TempDir()
-	p := boot(t, upCommand{Data: dir, PromptLimit: 100})
+	p := boot(t, upCommand{gatewayFlags: gatewayFlags{Data: dir, PromptLimit: 100}})
 	card := newPlug(t, d.Readers[0], demoProfile(t, dir, 12))
 	put(card)
 	c := testHandset(t, p, "--reader", "TEST reader 1 00 00")

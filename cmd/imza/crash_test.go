@@ -41,7 +41,7 @@ func spawn(t *testing.T, dir, redis string, flags ...string) (*program, *exec.Cm
 	if lines.Err() != nil {
 		t.Fatal(lines.Err())
 	}
-	p := &program{config: &upCommand{Data: dir}}
+	p := &program{config: &upCommand{gatewayFlags: gatewayFlags{Data: dir}}}
 	text, err := os.ReadFile(p.environment())
 	if err != nil {
 		t.Fatal(err)

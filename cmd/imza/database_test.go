@@ -15,7 +15,7 @@ import (
 // The record in PostgreSQL: signatures, blocks, and all of it again after a
 // restart.
 func TestRecordInPostgres(t *testing.T) {
-	config := upCommand{Data: t.TempDir(), Database: sqltest.Postgres(t), Redis: "redis://" + redistest.Start(t).Addr}
+	config := upCommand{gatewayFlags: gatewayFlags{Data: t.TempDir(), Database: sqltest.Postgres(t), Redis: "redis://" + redistest.Start(t).Addr}}
 	first := boot(t, config)
 	if _, err := os.Stat(filepath.Join(config.Data, "imza.db")); err == nil {
 		t.Error("there is a record in the data folder, too")
@@ -68,12 +68,12 @@ func TestRecordInPostgres(t *testing.T) {
 func TestRecordOfAnotherMasterKeyIsRefused(t *testing.T) {
 	database := sqltest.Postgres(t)
 	first := t.TempDir()
-	if err := boot(t, upCommand{Data: first, Database: database}).Close(); err != nil {
+	if err := boot(t, upCommand{gatewayFlags: gatewayFlags{Data: first, Database: database}}).Close(); err != nil {
 		t.Fatal(err)
 	}
 	second := t.TempDir()
 	starts := func(dir, database string) error {
-		p, err := start(t.Context(), &upCommand{Data: dir, Database: database, HTTP: "127.0.0.1:0", SMPP: "127.0.0.1:0", PromptLimit: 10}, slog.New(slog.DiscardHandler))
+		p, err := start(t.Context(), &upCommand{gatewayFlags: gatewayFlags{Data: dir, Database: database, HTTP: "127.0.0.1:0", PromptLimit: 10}, SMPP: "127.0.0.1:0"}, slog.New(slog.DiscardHandler))
 		if err == nil {
 			err = p.Close()
 		}

@@ -42,7 +42,7 @@ func TestReadersAtStart(t *testing.T) {
 	twelve, first := newPlug(t, d.Readers[0], demoProfile(t, dir, 12)), newPlug(t, d.Readers[1], demoProfile(t, dir, 1))
 	put(twelve, first)
 	in := func(slots ...int) upCommand {
-		c := upCommand{Data: dir}
+		c := upCommand{gatewayFlags: gatewayFlags{Data: dir}}
 		for _, n := range slots {
 			c.PCSC = append(c.PCSC, d.Readers[n].Name)
 		}
@@ -52,10 +52,10 @@ func TestReadersAtStart(t *testing.T) {
 		config upCommand
 		says   []string
 	}{
-		"no such reader":    {upCommand{Data: dir, PCSC: []string{"Omnikey"}}, []string{`--pcsc "Omnikey"`, "no such reader", d.Readers[0].Name, d.Readers[3].Name}},
-		"one of several":    {upCommand{Data: dir, PCSC: []string{"test reader"}}, []string{"any of the readers", d.Readers[1].Name}},
+		"no such reader":    {upCommand{gatewayFlags: gatewayFlags{Data: dir}, PCSC: []string{"Omnikey"}}, []string{`--pcsc "Omnikey"`, "no such reader", d.Readers[0].Name, d.Readers[3].Name}},
+		"one of several":    {upCommand{gatewayFlags: gatewayFlags{Data: dir}, PCSC: []string{"test reader"}}, []string{"any of the readers", d.Readers[1].Name}},
 		"an empty reader":   {in(2), []string{"no card", d.Readers[2].Name}},
-		"one reader twice":  {upCommand{Data: dir, PCSC: []string{d.Readers[0].Name, strings.ToUpper(d.Readers[0].Name)}}, []string{"named twice", d.Readers[0].Name}},
+		"one reader twice":  {upCommand{gatewayFlags: gatewayFlags{Data: dir}, PCSC: []string{d.Readers[0].Name, strings.ToUpper(d.Readers[0].Name)}}, []string{"named twice", d.Readers[0].Name}},
 		"a card not named":  {in(0), []string{"demo subscriber 1", "in another program", "--pcsc"}},
 		"one of none there": {in(0, 1, 3), []string{"no card", d.Readers[3].Name}},
 	} {

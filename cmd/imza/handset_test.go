@@ -277,7 +277,7 @@ func testHandset(t *testing.T, p *program, flags ...string) *console {
 
 // A SIM in the handset's own process, and a person at a terminal.
 func TestHandset(t *testing.T) {
-	p := boot(t, upCommand{PromptLimit: 100})
+	p := boot(t, upCommand{gatewayFlags: gatewayFlags{PromptLimit: 100}})
 	c := testHandset(t, p, "--profile", demoProfile(t, p.config.Data, 12))
 	if status, _, said := p.imza(t, "card", "info", "--profile", demoProfile(t, p.config.Data, 12)); status != exitFailure || !strings.Contains(said, "in use") {
 		t.Errorf("the profile is in two cards: status %d, %s", status, said)
@@ -303,7 +303,7 @@ func TestFunctionKeys(t *testing.T) {
 
 // With --pin nobody has to be there, and no terminal either.
 func TestHandsetByItself(t *testing.T) {
-	p := boot(t, upCommand{PromptLimit: 100})
+	p := boot(t, upCommand{gatewayFlags: gatewayFlags{PromptLimit: 100}})
 	proxy, err := proxytest.Listen(p.SMPPAddr)
 	if err != nil {
 		t.Fatal(err)

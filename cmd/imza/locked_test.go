@@ -15,7 +15,7 @@ import (
 // somebody types it on its page. The others go on without it.
 func TestLockedTelephone(t *testing.T) {
 	dir := t.TempDir()
-	if err := boot(t, upCommand{Data: dir}).Close(); err != nil {
+	if err := boot(t, upCommand{gatewayFlags: gatewayFlags{Data: dir}}).Close(); err != nil {
 		t.Fatal(err)
 	}
 	iccid, err := demoICCID(1)
@@ -47,7 +47,7 @@ func TestLockedTelephone(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	p := boot(t, upCommand{Data: dir})
+	p := boot(t, upCommand{gatewayFlags: gatewayFlags{Data: dir}})
 	sign := func(n int) (int, string) {
 		status, out, said := p.imza(t, "sign", "--in", document(t), "--msisdn", string(demoMSISDN(n)), "--user-id", demoUserID(n), "--timeout", "20")
 		return status, out + said

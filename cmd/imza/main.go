@@ -19,6 +19,7 @@ import (
 // commands are all commands and their flags.
 type commands struct {
 	Up      upCommand      `cmd:"" help:"Run everything in one process: gateway, operator, telephones and SIM cards."`
+	Gateway gatewayCommand `cmd:"" help:"Run the gateway alone, with operators that are elsewhere."`
 	Sign    signCommand    `cmd:"" help:"Have a file signed by telephone, as a provider does."`
 	Block   blockCommand   `cmd:"" help:"Block an employee for providers, or employees for a provider. It is in force when the command returns."`
 	Unblock unblockCommand `cmd:"" help:"Let a blocked employee sign for providers again, or employees for a provider."`

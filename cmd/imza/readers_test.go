@@ -64,7 +64,7 @@ func (r *rack) fill(t *testing.T, data string) (flags []string) {
 // makeData has the program make a data folder.
 func makeData(t *testing.T, dir string) {
 	t.Helper()
-	if err := boot(t, upCommand{Data: dir}).Close(); err != nil {
+	if err := boot(t, upCommand{gatewayFlags: gatewayFlags{Data: dir}}).Close(); err != nil {
 		t.Fatal(err)
 	}
 }

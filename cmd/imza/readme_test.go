@@ -76,7 +76,7 @@ func TestReadme(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "README.md"), raw, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	boot(t, upCommand{Data: filepath.Join(dir, "data"), Think: 10 * time.Millisecond})
+	boot(t, upCommand{gatewayFlags: gatewayFlags{Data: filepath.Join(dir, "data")}, Think: 10 * time.Millisecond})
 	commands := readmeCommands(t, readme)
 	if len(commands) < 9 || commands[0] != "make run" {
 		t.Fatalf("the README's commands are %q", commands)
@@ -100,7 +100,7 @@ func TestAdministratorsGuide(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	boot(t, upCommand{Data: filepath.Join(dir, "data")})
+	boot(t, upCommand{gatewayFlags: gatewayFlags{Data: filepath.Join(dir, "data")}})
 	commands := readmeCommands(t, string(guide))
 	if len(commands) < 15 {
 		t.Fatalf("its commands are %q", commands)

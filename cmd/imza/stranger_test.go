@@ -160,7 +160,7 @@ func TestStrangersCards(t *testing.T) {
 	put(plain, other, bare)
 	t.Run("at first", func(t *testing.T) {
 		log := &journal{T: t}
-		p := bootLogging(t, upCommand{Data: dir, PCSC: []string{d.Readers[1].Name, d.Readers[0].Name, d.Readers[2].Name}}, log)
+		p := bootLogging(t, upCommand{gatewayFlags: gatewayFlags{Data: dir}, PCSC: []string{d.Readers[1].Name, d.Readers[0].Name, d.Readers[2].Name}}, log)
 		for i, at := range []*plug{other, plain, bare} {
 			if row := p.row(13 + i); !strings.Contains(row, "has the card in "+at.slot.Name) || !strings.Contains(row, demoUserID(13+i)) {
 				t.Errorf("the table has %q", row)
@@ -183,7 +183,7 @@ func TestStrangersCards(t *testing.T) {
 		plain.out()
 		plain.slot = d.Readers[3]
 		put(plain)
-		p := boot(t, upCommand{Data: dir, PCSC: []string{d.Readers[3].Name, d.Readers[1].Name}})
+		p := boot(t, upCommand{gatewayFlags: gatewayFlags{Data: dir}, PCSC: []string{d.Readers[3].Name, d.Readers[1].Name}})
 		for n, want := range map[int]string{13: d.Readers[1].Name, 14: d.Readers[3].Name, 15: "in no reader now"} {
 			if row := p.row(n); !strings.Contains(row, want) {
 				t.Errorf("the table has %q, want %q", row, want)
@@ -205,7 +205,7 @@ func TestStrangersCards(t *testing.T) {
 		bare.out()
 		one := newPlug(t, d.Readers[2], personalise(t, key, "--key", "P-384:sign"))
 		put(one)
-		p := boot(t, upCommand{Data: dir, PCSC: []string{d.Readers[2].Name}})
+		p := boot(t, upCommand{gatewayFlags: gatewayFlags{Data: dir}, PCSC: []string{d.Readers[2].Name}})
 		if row := p.row(16); !strings.Contains(row, "has the card in "+d.Readers[2].Name) {
 			t.Errorf("the table has %q", row)
 		}

@@ -295,7 +295,7 @@ func TestSecondStart(t *testing.T) { inEach(t, testSecondStart) }
 
 func testSecondStart(t *testing.T, boot boots) {
 	dir := t.TempDir()
-	first := boot(t, upCommand{Data: dir})
+	first := boot(t, upCommand{gatewayFlags: gatewayFlags{Data: dir}})
 	anchors, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
 	if err != nil {
 		t.Fatal(err)
@@ -303,7 +303,7 @@ func testSecondStart(t *testing.T, boot boots) {
 	if status, _, errors := first.imza(t, "block", "--voen", string(firstVOEN), "--fin", string(demoFIN(1)), "--provider", string(demoProvider)); status != exitOK {
 		t.Fatal(errors)
 	}
-	if _, err := start(t.Context(), &upCommand{Data: dir, HTTP: "127.0.0.1:0", SMPP: "127.0.0.1:0"}, slog.Default()); err == nil || !strings.Contains(err.Error(), "in use") {
+	if _, err := start(t.Context(), &upCommand{gatewayFlags: gatewayFlags{Data: dir, HTTP: "127.0.0.1:0"}, SMPP: "127.0.0.1:0"}, slog.Default()); err == nil || !strings.Contains(err.Error(), "in use") {
 		t.Errorf("two programs on one folder: %v", err)
 	}
 	if status, _, errors := first.imza(t, "sign", "--in", document(t), "--msisdn", string(demoMSISDN(5)), "--user-id", demoUserID(5)); !strings.Contains(errors, "pin_blocked") {
@@ -312,7 +312,7 @@ func testSecondStart(t *testing.T, boot boots) {
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	second := boot(t, upCommand{Data: dir})
+	second := boot(t, upCommand{gatewayFlags: gatewayFlags{Data: dir}})
 	keys := func(p *program) [5]string {
 		return [...]string{p.demo.providerKey, p.demo.bankKey, p.demo.adminKey, p.demo.managerKey, p.handsetPassword}
 	}
@@ -339,7 +339,7 @@ func testSecondStart(t *testing.T, boot boots) {
 // Redis gone: refused within a second, and service again when it is back.
 func TestRedisGone(t *testing.T) {
 	server := redistest.Start(t)
-	p := boot(t, upCommand{Redis: "redis://" + server.Addr})
+	p := boot(t, upCommand{gatewayFlags: gatewayFlags{Redis: "redis://" + server.Addr}})
 	c := provider{t, p}
 	if answer := c.await(c.ask(1, 20), ""); answer["status"] != "signed" {
 		t.Fatalf("%v", answer)

@@ -54,30 +54,36 @@ const (
 )
 
 // collect stores a segment with the others of its message, if the telephone
-// has a transaction, and returns that transaction and, when none is missing,
-// all segments. They stay: if one of somebody else's is among them, the card's
-// own may still come and take its place.
+// has a transaction, and answers with what was found and, when no segment is
+// missing, with the transaction and all segments. They stay: if one of somebody
+// else's is among them, the card's own may still come and take its place.
 var collect = redis.NewScript(`
 local line = redis.call('HMGET', KEYS[1], 'id', 'until')
 local id, time = line[1], redis.call('TIME')
-if not id then return {} end
+if not id then return {'unasked'} end
 local left = line[2] - time[1] * 1000 - math.floor(time[2] / 1000)
-if left <= 0 then return {} end
+if left <= 0 then return {'unasked'} end
+local function whole(segments)
+  local found = redis.call('HMGET', ARGV[7] .. id, 'data', 'counter', 'deadline', 'accepted', 'sent')
+  if not found[1] then return {'gone'} end
+  return {'whole', id, found[1], found[2], found[3], found[4], found[5] or '', unpack(segments)}
+end
 local total = tonumber(ARGV[1])
-if total == 1 then return {id, ARGV[3]} end
+if total == 1 then return whole({ARGV[3]}) end
 local segments, message = ARGV[4] .. id, ARGV[5] .. ':'
-if redis.call('HLEN', segments) >= tonumber(ARGV[6]) and redis.call('HEXISTS', segments, message .. ARGV[2]) == 0 then return {} end
+if redis.call('HLEN', segments) >= tonumber(ARGV[6]) and redis.call('HEXISTS', segments, message .. ARGV[2]) == 0 then return {'unasked'} end
 redis.call('HSET', segments, message .. ARGV[2], ARGV[3])
 redis.call('PEXPIRE', segments, math.max(left, 1000))
-local all = {id}
+local all = {}
 for i = 1, total do
-  all[i + 1] = redis.call('HGET', segments, message .. i)
-  if not all[i + 1] then return {id} end
+  all[i] = redis.call('HGET', segments, message .. i)
+  if not all[i] then return {'stored'} end
 end
-return all`)
+return whole(all)`)
 
 // receiveSegment takes one segment of what should be a card's answer.
 func (g *Gateway) receiveSegment(ctx context.Context, m *smpp.ShortMessage) error {
+	at := micros(time.Now())
 	msisdn, err := simcard.ParseMSISDN("+" + m.Source.Addr)
 	if err != nil {
 		g.drop("no telephone number")
@@ -97,20 +103,34 @@ func (g *Gateway) receiveSegment(ctx context.Context, m *smpp.ShortMessage) erro
 		g.drop("too many segments")
 		return nil
 	}
-	stored, err := collect.Run(ctx, g.redis, []string{keyTelephone(msisdn)},
-		int(part.Total), int(part.Sequence), ud, keySegments, part.Key(), maxSegments).StringSlice()
+	found, err := g.runScript(ctx, collect, []string{keyTelephone(msisdn)},
+		int(part.Total), int(part.Sequence), ud, keySegments, part.Key(), maxSegments, keyTransaction(""))
 	if err != nil {
 		return fmt.Errorf("gateway: a segment: %w", err)
 	}
-	switch {
-	case len(stored) == 0:
+	switch found[0] {
+	case "unasked":
 		g.drop("nothing was asked of this telephone")
 		return nil
-	case len(stored) == 1:
-		return nil // stored, and others are missing
+	case "gone":
+		g.drop("its transaction is gone")
+		return nil
+	case "stored":
+		return nil // and others are missing
 	}
-	parts := make([]sms.Part, 0, len(stored)-1)
-	for _, ud := range stored[1:] {
+	return g.assemble(ctx, at, found[1], found[2:])
+}
+
+// assemble puts a whole message together, of what collect found: the
+// transaction's fields, then the segments.
+func (g *Gateway) assemble(ctx context.Context, at time.Time, id string, found []string) error {
+	t, err := parseTransaction(id, map[string]string{"data": found[0], "counter": found[1], "deadline": found[2], "accepted": found[3], "sent": found[4]})
+	if err != nil {
+		return err
+	}
+	segments := found[5:]
+	parts := make([]sms.Part, 0, len(segments))
+	for _, ud := range segments {
 		p, err := sms.ParseUserData([]byte(ud))
 		if err != nil {
 			return err // cannot be: it was parsed before it was stored
@@ -122,22 +142,15 @@ func (g *Gateway) receiveSegment(ctx context.Context, m *smpp.ShortMessage) erro
 		g.drop("segments do not fit")
 		return nil
 	}
-	return g.answer(ctx, stored[0], message)
+	t.Answered = at
+	return g.answer(ctx, t, message)
 }
 
 // answer takes a whole message from a telephone that has a transaction.
-func (g *Gateway) answer(ctx context.Context, id string, message sms.Message) error {
+func (g *Gateway) answer(ctx context.Context, t *Transaction, message sms.Message) error {
 	if message.Kind != sms.ResponsePacket {
 		g.drop("no response packet")
 		return nil
-	}
-	t, err := g.load(ctx, id)
-	if errors.Is(err, errGone) {
-		g.drop("its transaction is gone")
-		return nil
-	}
-	if err != nil {
-		return err
 	}
 	channel, err := g.channel(t.ICCID)
 	if err != nil {
@@ -159,7 +172,7 @@ func (g *Gateway) answer(ctx context.Context, id string, message sms.Message) er
 	if reply != nil {
 		return reply
 	}
-	o.line = answered
+	o.line, t.Verified = answered, micros(time.Now())
 	_, err = g.finish(ctx, t, o)
 	if errors.Is(err, errGone) {
 		g.drop("its transaction is gone")
@@ -250,10 +263,18 @@ func (g *Gateway) verify(ctx context.Context, t *Transaction, answer applet.Answ
 	if err != nil {
 		return bad(err)
 	}
+	t.certificate = certificate.X509.Raw
 	return outcome{state: Signed, cms: complete}, nil
 }
 
-// Certificate is the certificate of a signed transaction.
-func (g *Gateway) Certificate(ctx context.Context, t *Transaction) (Certificate, error) {
-	return g.directory.Certificate(ctx, t.Serial)
+// Certificate is the certificate of a signed transaction, in DER.
+func (g *Gateway) Certificate(ctx context.Context, t *Transaction) ([]byte, error) {
+	if t.certificate != nil { // this node has just verified by it
+		return t.certificate, nil
+	}
+	c, err := g.directory.Certificate(ctx, t.Serial)
+	if err != nil {
+		return nil, err
+	}
+	return c.X509.Raw, nil
 }

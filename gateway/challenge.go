@@ -70,6 +70,7 @@ func (g *Gateway) send(ctx context.Context, t *Transaction) error {
 		return g.stillWanted(ctx, t)
 	}
 	ids, twice, err := operator.Send(ctx, turn, messages...)
+	at := micros(time.Now())
 	if twice {
 		// The telephone may have had it from an earlier attempt: no refusal and no
 		// receipt of this one says that it did not.
@@ -81,7 +82,7 @@ func (g *Gateway) send(ctx context.Context, t *Transaction) error {
 	if err != nil {
 		return err
 	}
-	g.sent(ctx, t, operator, ids)
+	g.sent(ctx, t, operator, at, ids)
 	return nil
 }
 

@@ -40,6 +40,7 @@ const (
 var finalise = redis.NewScript(policy.Lua + `
 local tx, telephone, set, deadlines, journal = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local id, provider, state, reason, cms, retention, channel, line = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+local node, answered, verified = ARGV[9], ARGV[10], ARGV[11]
 
 local found = redis.call('HMGET', tx, 'state', 'deadline', 'accepted', 'progress', 'hint', 'data')
 if not found[1] then
@@ -63,7 +64,7 @@ elseif state == 'signed' then
   if said ~= 'allow' then state, reason, cms = 'blocked', '', '' end
 end
 local ended = string.format('%.0f', now)
-redis.call('HSET', tx, 'state', state, 'reason', reason, 'ended', ended)
+redis.call('HSET', tx, 'state', state, 'reason', reason, 'ended', ended, 'answered', answered, 'verified', verified)
 if cms ~= '' then redis.call('HSET', tx, 'cms', cms) end
 redis.call('PEXPIRE', tx, retention)
 redis.call('ZREM', deadlines, id)
@@ -75,26 +76,22 @@ if redis.call('EXISTS', telephone) == 1 then
   end
 end
 redis.call('XADD', journal, '*', 'id', id, 'data', found[6], 'state', state, 'reason', reason, 'deadline', found[2], 'accepted', found[3], 'ended', ended)
-redis.call('PUBLISH', channel, id)
-return {'ended', state, reason}`)
+redis.call('PUBLISH', channel, node .. ' ' .. id)
+return {'ended', state, reason, ended}`)
 
 // finish ends a transaction, unless it has ended already, and returns the
 // state that it then has. With an error nothing has changed, or it is not
 // known whether: finishing again is safe.
 func (g *Gateway) finish(ctx context.Context, t *Transaction, o outcome) (State, error) {
-	keys := []string{keyTransaction(t.ID), keyTelephone(t.MSISDN), t.keySet(), keyDeadlines, keyJournal}
+	keys, args := g.finishArguments(t, o)
 	for range 4 {
-		answer, err := g.runScript(ctx, finalise, keys,
-			t.ID, string(t.Provider), string(o.state), o.reason, o.cms, retention.Milliseconds(), channelFinal, string(o.line))
+		answer, err := g.runScript(ctx, finalise, keys, args...)
 		if err != nil {
 			return "", fmt.Errorf("gateway: ending %s: %w", t.ID, err)
 		}
 		switch answer[0] {
 		case "ended":
-			state := State(answer[1])
-			g.metrics.ended(t, state)
-			g.log.Info("transaction ended", "id", t.ID, "state", state, "wanted", o.state, "reason", answer[2])
-			return state, nil
+			return g.ended(t, o, answer)
 		case "was":
 			return State(answer[1]), nil
 		case "unknown":
@@ -108,6 +105,30 @@ func (g *Gateway) finish(ctx context.Context, t *Transaction, o outcome) (State,
 		}
 	}
 	return "", policy.ErrUnavailable
+}
+
+func (g *Gateway) finishArguments(t *Transaction, o outcome) (keys []string, args []any) {
+	return []string{keyTransaction(t.ID), keyTelephone(t.MSISDN), t.keySet(), keyDeadlines, keyJournal},
+		[]any{t.ID, string(t.Provider), string(o.state), o.reason, o.cms, retention.Milliseconds(), channelFinal, string(o.line),
+			g.name, microsOf(t.Answered), microsOf(t.Verified)}
+}
+
+// ended tells those on this node who wait for it that a transaction has ended, as
+// the script said; other nodes are told by Redis.
+func (g *Gateway) ended(t *Transaction, o outcome, answer []string) (State, error) {
+	final := *t
+	final.State, final.Reason = State(answer[1]), answer[2]
+	if final.State == Signed {
+		final.CMS = o.cms
+	}
+	var err error
+	if final.Ended, err = parseMillis(answer[3]); err != nil {
+		return "", err
+	}
+	g.waiters.wake(t.ID, &final)
+	g.metrics.ended(t, final.State)
+	g.log.Info("transaction ended", "id", t.ID, "state", final.State, "wanted", o.state, "reason", final.Reason)
+	return final.State, nil
 }
 
 // due lists what is past its deadline by the clock of Redis.

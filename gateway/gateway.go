@@ -19,10 +19,13 @@ import (
 	"cmp"
 	"context"
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -59,6 +62,7 @@ type Gateway struct {
 	authority   *pki.Authority
 	masterKey   []byte
 	requestKey  []byte // under which requests are hashed, for repetitions
+	name        string // of this node, among those on one Redis
 	network     *smpp.Network
 	source      smpp.Address
 	limits      []any // of admission, as its script takes them
@@ -79,7 +83,7 @@ func New(c Config) *Gateway {
 		redis: c.Redis, permissions: c.Permissions, directory: c.Directory, journal: c.Journal,
 		authority: c.Authority, masterKey: c.MasterKey, network: c.Network, source: c.Source,
 		metrics: newMetrics(c.Metrics), log: c.Log,
-		stopping: make(chan struct{}),
+		name: rand.Text(), stopping: make(chan struct{}),
 	}
 	// A plain hash of a request would let whoever reads Redis try all User IDs.
 	key := hmac.New(sha256.New, c.MasterKey)
@@ -172,7 +176,9 @@ func (g *Gateway) listen(ctx context.Context) {
 			if !ok {
 				return
 			}
-			g.waiters.wake(m.Payload)
+			if node, id, _ := strings.Cut(m.Payload, " "); node != g.name { // else they know
+				g.waiters.wake(id, nil)
+			}
 		case <-ctx.Done():
 			return
 		}
@@ -194,37 +200,36 @@ func (g *Gateway) Ready(ctx context.Context) error {
 // waiters are those who wait for the end of a transaction on this node.
 type waiters struct {
 	mu  sync.Mutex
-	ids map[string]map[chan struct{}]struct{}
+	ids map[string][]chan *Transaction
 }
 
-// wait returns a channel that takes a value when the transaction has ended;
-// stop must be called.
-func (w *waiters) wait(id string) (ended <-chan struct{}, stop func()) {
-	c := make(chan struct{}, 1)
+// wait returns a channel that takes the transaction when it has ended, or nil if
+// it ended on another node; stop must be called.
+func (w *waiters) wait(id string) (ended <-chan *Transaction, stop func()) {
+	c := make(chan *Transaction, 1)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ids == nil {
-		w.ids = make(map[string]map[chan struct{}]struct{})
+		w.ids = make(map[string][]chan *Transaction)
 	}
-	if w.ids[id] == nil {
-		w.ids[id] = make(map[chan struct{}]struct{})
-	}
-	w.ids[id][c] = struct{}{}
+	w.ids[id] = append(w.ids[id], c)
 	return c, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if delete(w.ids[id], c); len(w.ids[id]) == 0 {
+		w.ids[id] = slices.DeleteFunc(w.ids[id], func(other chan *Transaction) bool { return other == c })
+		if len(w.ids[id]) == 0 {
 			delete(w.ids, id)
 		}
 	}
 }
 
-func (w *waiters) wake(id string) {
+// wake tells those who wait for a transaction that it has ended.
+func (w *waiters) wake(id string, final *Transaction) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for c := range w.ids[id] {
+	for _, c := range w.ids[id] {
 		select {
-		case c <- struct{}{}:
+		case c <- final:
 		default:
 		}
 	}

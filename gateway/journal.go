@@ -14,7 +14,7 @@ import (
 // a Journal bears; and nodes may drain at once.
 func (g *Gateway) drain(ctx context.Context) error {
 	for {
-		messages, err := g.redis.XRangeN(ctx, keyJournal, "-", "+", 200).Result()
+		messages, err := g.redis.XRangeN(ctx, keyJournal, "-", "+", journalBatch).Result()
 		if err != nil || len(messages) == 0 {
 			return err
 		}
@@ -38,8 +38,14 @@ func (g *Gateway) drain(ctx context.Context) error {
 		if err := g.redis.XDel(ctx, keyJournal, ids...).Err(); err != nil {
 			return err
 		}
+		if len(messages) < journalBatch {
+			return nil // more may have come meanwhile: for the next turn
+		}
 	}
 }
+
+// journalBatch is how many entries are moved at once.
+const journalBatch = 500
 
 func parseEntry(m redis.XMessage) (e Entry, err error) {
 	field := func(name string) string { s, _ := m.Values[name].(string); return s }

@@ -14,7 +14,7 @@ import (
 // noteSent remembers which messages carried the challenge, and returns the
 // receipts that were faster than that. A final state is left alone.
 var noteSent = redis.NewScript(`
-local early = {}
+local early = {'noted'}
 for i = 2, #KEYS do
   -- The state stays in the value, for this script to be run again. That of
   -- another transaction's message is none of ours: an operator may give an id
@@ -26,7 +26,8 @@ for i = 2, #KEYS do
   if state then table.insert(early, state) end
   redis.call('SET', KEYS[i], 'id:' .. ARGV[1] .. (state and ' state:' .. state or ''), 'PX', ARGV[2])
 end
-if redis.call('HGET', KEYS[1], 'progress') == 'accepted' then redis.call('HSET', KEYS[1], 'progress', 'sent') end
+local progress = redis.call('HGET', KEYS[1], 'progress')
+if progress then redis.call('HSET', KEYS[1], 'sent', ARGV[3], 'progress', progress == 'accepted' and 'sent' or progress) end
 return early`)
 
 // receiptPeriod is how long a message's receipt is waited for, or kept if it
@@ -38,17 +39,19 @@ const receiptPeriod = 15 * time.Minute
 // begins its ids anew must not find old ones.
 const earlyPeriod = time.Minute
 
-// sent notes it. The challenge is on its way whatever fails here.
-func (g *Gateway) sent(ctx context.Context, t *Transaction, operator *smpp.Pool, messageIDs []string) {
+// sent notes that the operator has the challenge. It is on its way whatever fails
+// here.
+func (g *Gateway) sent(ctx context.Context, t *Transaction, operator *smpp.Pool, at time.Time, messageIDs []string) {
 	keys := []string{keyTransaction(t.ID)}
 	for _, id := range messageIDs {
 		keys = append(keys, keyReceipt(operator.Name, id))
 	}
-	early, err := noteSent.Run(ctx, g.redis, keys, t.ID, receiptPeriod.Milliseconds()).StringSlice()
+	early, err := g.runScript(ctx, noteSent, keys, t.ID, receiptPeriod.Milliseconds(), at.UnixMicro())
 	if err != nil {
 		g.log.Warn("receipts of a challenge cannot be told", "id", t.ID, "err", err)
+		return
 	}
-	for _, f := range early {
+	for _, f := range early[1:] {
 		if err := g.receipt(ctx, operator, t.ID, fate(f)); err != nil {
 			g.log.Warn("early receipt lost", "id", t.ID, "err", err)
 		}
@@ -56,14 +59,21 @@ func (g *Gateway) sent(ctx context.Context, t *Transaction, operator *smpp.Pool,
 }
 
 // takeReceipt finds whose message a receipt is about. One that is faster than
-// the note of its id is kept for it.
+// the note of its id is kept for it. That the telephone has the message, which
+// most say, is noted at once: 1 if the transaction was pending.
 var takeReceipt = redis.NewScript(`
 local known = redis.call('GET', KEYS[1])
 local id = string.match(known or '', 'id:(%w+)')
-if id then return id end
-if known and ARGV[3] == '0' then return '' end -- what says less does not take its place
-redis.call('SET', KEYS[1], 'state:' .. ARGV[1], 'PX', ARGV[2])
-return ''`)
+if not id then
+  if known and ARGV[3] == '0' then return {''} end -- what says less does not take its place
+  redis.call('SET', KEYS[1], 'state:' .. ARGV[1], 'PX', ARGV[2])
+  return {''}
+end
+if ARGV[1] ~= ARGV[4] then return {id} end
+local tx = ARGV[5] .. id
+if redis.call('HGET', tx, 'state') ~= 'pending' then return {id, 0} end
+redis.call('HSET', tx, 'progress', 'delivered')
+return {id, 1}`)
 
 // fate is what a receipt says of a message: its state in small letters, or
 // that the telephone could not be reached.
@@ -103,21 +113,36 @@ func (g *Gateway) receiveReceipt(ctx context.Context, operator *smpp.Pool, m *sm
 		return nil
 	}
 	f, key := fateOf(r), keyReceipt(operator.Name, operator.IDs.Receipted(m, r))
-	id, err := takeReceipt.Run(ctx, g.redis, []string{key}, string(f), earlyPeriod.Milliseconds(), f.last()).Text()
+	last := 0
+	if f.last() {
+		last = 1
+	}
+	known, err := g.runScript(ctx, takeReceipt, []string{key}, string(f), earlyPeriod.Milliseconds(), last, string(fateDelivered), keyTransaction(""))
 	if err != nil {
 		return err
 	}
-	if id == "" {
-		g.metrics.receipts.WithLabelValues(operator.Name, "unknown").Inc() // or early: then it is counted again
-		return nil
+	switch {
+	case known[0] == "":
+		g.countReceipt(operator, "unknown", false) // or early: then it is counted again
+	case len(known) == 2:
+		g.countReceipt(operator, f, known[1] == "0")
+	default:
+		return g.receipt(ctx, operator, known[0], f)
 	}
-	return g.receipt(ctx, operator, id, f)
+	return nil
+}
+
+func (g *Gateway) countReceipt(operator *smpp.Pool, f fate, late bool) {
+	if late {
+		f = "late"
+	}
+	g.metrics.receipts.WithLabelValues(operator.Name, string(f)).Inc()
 }
 
 var noteDelivered = redis.NewScript(`
-if redis.call('HGET', KEYS[1], 'state') ~= 'pending' then return 0 end
+if redis.call('HGET', KEYS[1], 'state') ~= 'pending' then return {0} end
 redis.call('HSET', KEYS[1], 'progress', 'delivered')
-return 1`)
+return {1}`)
 
 // receipt acts on what became of one of the messages of a challenge.
 func (g *Gateway) receipt(ctx context.Context, operator *smpp.Pool, id string, f fate) error {
@@ -130,16 +155,13 @@ func (g *Gateway) receipt(ctx context.Context, operator *smpp.Pool, id string, f
 		}
 		late = ended != state
 	case f == fateDelivered:
-		pending, err := noteDelivered.Run(ctx, g.redis, []string{keyTransaction(id)}).Int()
+		pending, err := g.runScript(ctx, noteDelivered, []string{keyTransaction(id)})
 		if err != nil {
 			return err
 		}
-		late = pending == 0
+		late = pending[0] == "0"
 	}
-	if late {
-		f = "late"
-	}
-	g.metrics.receipts.WithLabelValues(operator.Name, string(f)).Inc()
+	g.countReceipt(operator, f, late)
 	return nil
 }
 

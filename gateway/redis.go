@@ -66,27 +66,33 @@ func (u unreached) SetDeadline(time.Time) error      { return nil }
 func (u unreached) SetReadDeadline(time.Time) error  { return nil }
 func (u unreached) SetWriteDeadline(time.Time) error { return nil }
 
-// runScript runs a script of the signing path. Those that run at once go to the
-// server in one write, which is what makes many of them cheap. When the context
-// ends, or redisPatience, a script that is on its way may still run.
-func (g *Gateway) runScript(ctx context.Context, script *redis.Script, keys []string, args ...any) ([]string, error) {
+// carryOut has a command of the signing path carried out. Those that are asked for
+// at once go to the server in one write, which is what makes many of them cheap.
+// When the context ends, or redisPatience, a command that is on its way may still
+// be carried out. With an error it is not the caller's to read.
+func (g *Gateway) carryOut(ctx context.Context, command redis.Cmder) error {
 	if _, bounded := ctx.Deadline(); !bounded {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, redisPatience)
 		defer cancel()
 	}
+	return g.pipe.Submit(ctx, command).WaitContext(ctx)
+}
+
+// runScript has a script carried out that answers with a list.
+func (g *Gateway) runScript(ctx context.Context, script *redis.Script, keys []string, args ...any) ([]string, error) {
 	command := make([]any, 0, 3+len(keys)+len(args))
 	command = append(command, "evalsha", script.Hash(), len(keys))
 	for _, k := range keys {
 		command = append(command, k)
 	}
 	run := redis.NewCmd(ctx, append(command, args...)...)
-	err := g.pipe.Submit(ctx, run).WaitContext(ctx)
+	err := g.carryOut(ctx, run)
 	if redis.HasErrorPrefix(err, "NOSCRIPT") { // a server that has just started
 		return stringsOf(script.Eval(ctx, g.redis, keys, args...))
 	}
 	if err != nil {
-		return nil, err // and run is not ours to read
+		return nil, err
 	}
 	return stringsOf(run)
 }

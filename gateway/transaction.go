@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"imza/policy"
 	"imza/simcard"
 	"imza/simcard/applet"
@@ -56,6 +58,11 @@ type Transaction struct {
 	CMS      []byte    `json:"-"` // of a signed one: DER, with the certificate
 	Counter  uint64    `json:"-"` // of the challenge's packet
 
+	// By the clock of the node that saw it; zero if none did, or it is not known.
+	Sent     time.Time `json:"-"` // the operator took the challenge
+	Answered time.Time `json:"-"` // the card's answer was whole
+	Verified time.Time `json:"-"` // it was judged
+
 	// What does not change, stored as JSON.
 	Provider    policy.Provider
 	MSISDN      simcard.MSISDN
@@ -70,6 +77,8 @@ type Transaction struct {
 	Text        string
 	Language    applet.Language
 	SigningTime time.Time
+
+	certificate []byte // DER, where this node has just verified by it
 }
 
 // VerificationCode is the four digits shown on both sides; empty once only the
@@ -134,14 +143,14 @@ var errGone = errors.New("gateway: the transaction is not in Redis")
 
 // load reads a transaction from Redis.
 func (g *Gateway) load(ctx context.Context, id string) (*Transaction, error) {
-	fields, err := g.redis.HGetAll(ctx, keyTransaction(id)).Result()
-	if err != nil {
+	all := redis.NewMapStringStringCmd(ctx, "hgetall", keyTransaction(id))
+	if err := g.carryOut(ctx, all); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
-	if len(fields) == 0 {
+	if len(all.Val()) == 0 {
 		return nil, errGone
 	}
-	return parseTransaction(id, fields)
+	return parseTransaction(id, all.Val())
 }
 
 func parseTransaction(id string, fields map[string]string) (*Transaction, error) {
@@ -170,7 +179,33 @@ func parseTransaction(id string, fields map[string]string) (*Transaction, error)
 			return nil, err
 		}
 	}
+	for name, into := range map[string]*time.Time{"sent": &t.Sent, "answered": &t.Answered, "verified": &t.Verified} {
+		if micros := fields[name]; micros != "" {
+			if *into, err = parseMicros(micros); err != nil {
+				return nil, err
+			}
+		}
+	}
 	return t, nil
+}
+
+// micros is a time as it is when it comes back from Redis.
+func micros(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
+
+// microsOf is a time as it is in Redis; empty if it is not known.
+func microsOf(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return strconv.FormatInt(t.UnixMicro(), 10)
+}
+
+func parseMicros(s string) (time.Time, error) {
+	micros, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("gateway: a time in Redis: %w", err)
+	}
+	return time.UnixMicro(micros).UTC(), nil
 }
 
 func parseMillis(s string) (time.Time, error) {
@@ -189,23 +224,24 @@ func (g *Gateway) Get(ctx context.Context, p policy.Provider, id string, wait ti
 	}
 	ended, stop := g.waiters.wait(id)
 	defer stop()
-	timeout := time.NewTimer(wait)
-	defer timeout.Stop()
-	for {
+	for until := time.Now().Add(wait); ; {
 		t, err := g.look(ctx, p, id)
-		if err != nil || t.State.Final() || wait <= 0 {
+		left := time.Until(until)
+		if err != nil || t.State.Final() || left <= 0 {
 			return t, err
 		}
 		// The deadline wakes too, so that it is kept whoever sweeps; and since a
 		// wake-up can be lost while Redis is reconnected, so does the clock.
-		again := time.NewTimer(min(time.Second, max(time.Until(t.Deadline), 100*time.Millisecond)))
+		again := time.NewTimer(min(left, time.Second, max(time.Until(t.Deadline), 100*time.Millisecond)))
 		select {
-		case <-ended:
+		case final := <-ended:
+			if final != nil {
+				again.Stop()
+				return final, nil
+			}
 		case <-again.C:
-		case <-timeout.C:
-			wait = 0
 		case <-g.stopping:
-			wait = 0
+			until = time.Time{}
 		case <-ctx.Done():
 			again.Stop()
 			return t, nil // nobody is there to be told more

@@ -1,7 +1,6 @@
 package pki
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -34,6 +33,7 @@ type Authority struct {
 	Root, Issuing *x509.Certificate
 	key           crypto.Signer // of Issuing
 	url           string
+	signed        signed
 }
 
 // Names of the files in an authority's folder.
@@ -260,30 +260,6 @@ func (a *Authority) Issue(h Holder, usage Usage, public crypto.PublicKey, now ti
 		IssuingCertificateURL: []string{a.url + "/pki/issuing.crt"},
 		CRLDistributionPoints: []string{a.url + "/pki/issuing.crl"},
 	}, a.Issuing, public, a.key)
-}
-
-// Check tells whether a certificate is of this authority, was valid at a time,
-// and is for that usage alone. Whether it was revoked is on the record, not in
-// the certificate.
-func (a *Authority) Check(cert *x509.Certificate, usage Usage, at time.Time) error {
-	if !bytes.Equal(cert.RawIssuer, a.Issuing.RawSubject) {
-		return fmt.Errorf("pki: issued by %s", cert.Issuer)
-	}
-	if err := cert.CheckSignatureFrom(a.Issuing); err != nil {
-		return fmt.Errorf("pki: %w", err)
-	}
-	for _, c := range []*x509.Certificate{cert, a.Issuing, a.Root} {
-		if at.Before(c.NotBefore) || at.After(c.NotAfter) {
-			return fmt.Errorf("pki: %s is not valid at %s", c.Subject.CommonName, at.UTC().Format(time.RFC3339))
-		}
-	}
-	if cert.KeyUsage != x509.KeyUsage(usage) {
-		return fmt.Errorf("pki: key usage is %b, not %b alone", cert.KeyUsage, usage)
-	}
-	if cert.IsCA {
-		return errors.New("pki: a certificate of an authority signs nothing else")
-	}
-	return nil
 }
 
 // Anchors is root and issuing certificate in PEM: what a provider needs to

@@ -180,6 +180,31 @@ type signature struct {
 	SigningTime      *time.Time       `json:"signingTime,omitempty"` // of a signed one, and so are the next
 	CMS              []byte           `json:"cms,omitempty"`
 	Certificate      []byte           `json:"certificate,omitempty"`
+	Timeline         *timeline        `json:"timeline,omitempty"` // once it has ended
+}
+
+// timeline is when what happened, as far as it did and is known, by the clock of
+// the gateway that saw it.
+type timeline struct {
+	Sent     *time.Time `json:"sent,omitempty"`
+	Answered *time.Time `json:"answered,omitempty"`
+	Verified *time.Time `json:"verified,omitempty"`
+}
+
+func timelineOf(t *gateway.Transaction) *timeline {
+	l := timeline{known(&t.Sent), known(&t.Answered), known(&t.Verified)}
+	if l == (timeline{}) {
+		return nil
+	}
+	return &l
+}
+
+// known is a time, or nil if it is not known.
+func known(t *time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return t
 }
 
 // get is GET /v1/signatures/{id}?wait=SECONDS.
@@ -212,17 +237,17 @@ func (a *API) cancel(c echo.Context) error {
 
 func (a *API) show(c echo.Context, t *gateway.Transaction) error {
 	s := signature{ID: t.ID, Status: t.State, Reason: t.Reason, VerificationCode: t.VerificationCode(), ExpiresAt: t.Deadline}
-	if !t.State.Final() {
+	if t.State.Final() {
+		s.EndedAt, s.Timeline = known(&t.Ended), timelineOf(t)
+	} else {
 		s.Progress = t.Progress
-	} else if !t.Ended.IsZero() {
-		s.EndedAt = &t.Ended
 	}
 	if len(t.CMS) > 0 {
 		certificate, err := a.Gateway.Certificate(c.Request().Context(), t)
 		if err != nil {
 			return err
 		}
-		s.CMS, s.Certificate, s.SigningTime = t.CMS, certificate.X509.Raw, &t.SigningTime
+		s.CMS, s.Certificate, s.SigningTime = t.CMS, certificate, &t.SigningTime
 	}
 	return c.JSON(http.StatusOK, s)
 }

@@ -133,6 +133,7 @@ func TestRecordAway(t *testing.T) {
 	key := s.Provider(t, "bank", registry.NewProviderKey())
 	who := s.Enrol(t, gatewaytest.Person{})
 	signed := s.End(t, key, s.Ask(t, key, who.Request()).ID)
+	stranger := s.Provider(t, "shop", registry.NewProviderKey()) // who has not called, and is not known without the record
 	pushed := s.SubmittedAll()
 	request, err := ocsp.CreateRequest(who.Certificates[0].X509, s.Authority.Issuing, nil)
 	if err != nil {
@@ -158,7 +159,7 @@ func TestRecordAway(t *testing.T) {
 	rename("mislaid", "certificates")
 
 	rename("providers", "mislaid")
-	p := s.Do(t, post, signatures, key, who.Request()).Refused(t, http.StatusInternalServerError, "internal")
+	p := s.Do(t, post, signatures, stranger, who.Request()).Refused(t, http.StatusInternalServerError, "internal")
 	if p.Detail != "" {
 		t.Errorf("it was told %q", p.Detail)
 	}

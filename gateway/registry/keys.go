@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"time"
 
 	"imza/policy"
 )
@@ -33,9 +35,63 @@ func hashKey(key string) []byte {
 // ProviderByKey tells whose key it is, if anybody's, and whether they are
 // suspended.
 func (r *Registry) ProviderByKey(ctx context.Context, key string) (p policy.Provider, s State, ok bool, err error) {
-	err = r.lookups.provider.QueryRowContext(ctx, hashKey(key)).Scan(&p, &s)
-	ok, err = found(err)
+	hash := [sha256.Size]byte(hashKey(key))
+	p, turn, ok := r.callers.find(hash)
+	if ok {
+		return p, Active, true, nil
+	}
+	err = r.lookups.provider.QueryRowContext(ctx, hash[:]).Scan(&p, &s)
+	if ok, err = found(err); ok && s == Active {
+		r.callers.remember(hash, p, turn)
+	}
 	return p, s, ok, err
+}
+
+// callerFor is how long a provider is known by its key without asking the record
+// again. What changes on this node is seen at once, what changes on another within
+// this time.
+const callerFor = 100 * time.Millisecond
+
+// callers are the providers that called last, by their keys' hashes. Each of a
+// signature's requests comes with a key, so that asking the record each time
+// would be a tenth of what a signature costs.
+type callers struct {
+	mu   sync.Mutex
+	turn int // of the record, as this node changes it
+	of   map[[sha256.Size]byte]caller
+}
+
+type caller struct {
+	provider policy.Provider
+	until    time.Time
+}
+
+func (c *callers) find(hash [sha256.Size]byte) (p policy.Provider, turn int, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known := c.of[hash]
+	return known.provider, c.turn, time.Now().Before(known.until)
+}
+
+// remember keeps what was read in a turn, unless something has changed since.
+func (c *callers) remember(hash [sha256.Size]byte, p policy.Provider, turn int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.turn != turn {
+		return
+	}
+	if c.of == nil {
+		c.of = make(map[[sha256.Size]byte]caller)
+	}
+	c.of[hash] = caller{p, time.Now().Add(callerFor)}
+}
+
+// forget is for when a provider's key or state has changed, or may have.
+func (c *callers) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.turn++
+	clear(c.of)
 }
 
 // AdministratorByKey tells whose key it is, if anybody's.

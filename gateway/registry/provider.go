@@ -17,6 +17,7 @@ type ProviderEntry struct {
 
 // SetProvider records a provider, or changes its name and key.
 func (r *Registry) SetProvider(ctx context.Context, p policy.Provider, name, key string) error {
+	defer r.callers.forget()
 	_, err := r.db.ExecContext(ctx, `INSERT INTO providers (id, name, key_hash) VALUES ($1, $2, $3)
 		ON CONFLICT (id) DO UPDATE SET name = excluded.name, key_hash = excluded.key_hash`, p, name, hashKey(key))
 	if err != nil {
@@ -66,6 +67,7 @@ func (r *Registry) PutProvider(ctx context.Context, p policy.Provider, name stri
 
 // RenewProviderKey makes a new key. The one before opens nothing from then on.
 func (r *Registry) RenewProviderKey(ctx context.Context, p policy.Provider, by Change) (string, error) {
+	defer r.callers.forget()
 	by.Provider = p
 	return r.newKey(ctx, "provider", `UPDATE providers SET key_hash = $2 WHERE id = $1`, string(p), NewProviderKey(), by)
 }

@@ -3,13 +3,14 @@
 // who changed what.
 //
 //	database.go     how SQLite or PostgreSQL is opened, and its tables made
-//	subscriber.go   subscribers, SIMs, certificates
+//	subscriber.go   subscribers, SIMs, certificates; enrol_many.go many at once
 //	lookup.go       what the gateway asks of them (gateway.Directory)
 //	organisation.go organisations; employee.go their employees; fold.go how
 //	                they are searched
 //	provider.go     providers; administrator.go administrators; keys.go the keys
 //	                that both are known by
 //	state.go        who or what is suspended or revoked
+//	insert.go       rows, many in one statement
 //	fill.go         what earlier versions did not record
 //	journal.go      transactions (gateway.Journal)
 //	audit.go        changes by administrators
@@ -35,6 +36,7 @@ type Registry struct {
 	dialect goose.Dialect
 	pepper  []byte
 	lookups lookups
+	callers callers
 }
 
 // Open brings the tables up to date, which several nodes may do at once on

@@ -53,6 +53,7 @@ var (
 // SetProviderState suspends a provider, or brings it back. What it asked for
 // before goes on; it is not told of it while it is suspended.
 func (r *Registry) SetProviderState(ctx context.Context, p policy.Provider, s State, by Change) error {
+	defer r.callers.forget()
 	by.Provider = p
 	return r.setState(ctx, provider, string(p), s, by)
 }

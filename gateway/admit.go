@@ -138,6 +138,7 @@ func (g *Gateway) admit(ctx context.Context, r Request) (*Transaction, error) {
 	}
 	admitted, err := g.decide(ctx, t, r)
 	if err == nil && admitted == t {
+		g.underWay.admitted(t)
 		g.push(t, r.Timeout)
 	}
 	return admitted, err

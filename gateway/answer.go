@@ -63,13 +63,8 @@ local id, time = line[1], redis.call('TIME')
 if not id then return {'unasked'} end
 local left = line[2] - time[1] * 1000 - math.floor(time[2] / 1000)
 if left <= 0 then return {'unasked'} end
-local function whole(segments)
-  local found = redis.call('HMGET', ARGV[7] .. id, 'data', 'counter', 'deadline', 'accepted', 'sent')
-  if not found[1] then return {'gone'} end
-  return {'whole', id, found[1], found[2], found[3], found[4], found[5] or '', unpack(segments)}
-end
 local total = tonumber(ARGV[1])
-if total == 1 then return whole({ARGV[3]}) end
+if total == 1 then return {'whole', id, ARGV[3]} end
 local segments, message = ARGV[4] .. id, ARGV[5] .. ':'
 if redis.call('HLEN', segments) >= tonumber(ARGV[6]) and redis.call('HEXISTS', segments, message .. ARGV[2]) == 0 then return {'unasked'} end
 redis.call('HSET', segments, message .. ARGV[2], ARGV[3])
@@ -79,7 +74,7 @@ for i = 1, total do
   all[i] = redis.call('HGET', segments, message .. i)
   if not all[i] then return {'stored'} end
 end
-return whole(all)`)
+return {'whole', id, unpack(all)}`)
 
 // receiveSegment takes one segment of what should be a card's answer.
 func (g *Gateway) receiveSegment(ctx context.Context, m *smpp.ShortMessage) error {
@@ -104,7 +99,7 @@ func (g *Gateway) receiveSegment(ctx context.Context, m *smpp.ShortMessage) erro
 		return nil
 	}
 	found, err := g.runScript(ctx, collect, []string{keyTelephone(msisdn)},
-		int(part.Total), int(part.Sequence), ud, keySegments, part.Key(), maxSegments, keyTransaction(""))
+		int(part.Total), int(part.Sequence), ud, keySegments, part.Key(), maxSegments)
 	if err != nil {
 		return fmt.Errorf("gateway: a segment: %w", err)
 	}
@@ -112,23 +107,14 @@ func (g *Gateway) receiveSegment(ctx context.Context, m *smpp.ShortMessage) erro
 	case "unasked":
 		g.drop("nothing was asked of this telephone")
 		return nil
-	case "gone":
-		g.drop("its transaction is gone")
-		return nil
 	case "stored":
 		return nil // and others are missing
 	}
 	return g.assemble(ctx, at, found[1], found[2:])
 }
 
-// assemble puts a whole message together, of what collect found: the
-// transaction's fields, then the segments.
-func (g *Gateway) assemble(ctx context.Context, at time.Time, id string, found []string) error {
-	t, err := parseTransaction(id, map[string]string{"data": found[0], "counter": found[1], "deadline": found[2], "accepted": found[3], "sent": found[4]})
-	if err != nil {
-		return err
-	}
-	segments := found[5:]
+// assemble puts a whole message for a transaction together.
+func (g *Gateway) assemble(ctx context.Context, at time.Time, id string, segments []string) error {
 	parts := make([]sms.Part, 0, len(segments))
 	for _, ud := range segments {
 		p, err := sms.ParseUserData([]byte(ud))
@@ -142,21 +128,32 @@ func (g *Gateway) assemble(ctx context.Context, at time.Time, id string, found [
 		g.drop("segments do not fit")
 		return nil
 	}
-	t.Answered = at
-	return g.answer(ctx, t, message)
-}
-
-// answer takes a whole message from a telephone that has a transaction.
-func (g *Gateway) answer(ctx context.Context, t *Transaction, message sms.Message) error {
 	if message.Kind != sms.ResponsePacket {
 		g.drop("no response packet")
 		return nil
 	}
+	t := g.underWay.find(id)
+	if t == nil {
+		t, err = g.load(ctx, id)
+	}
+	if errors.Is(err, errGone) {
+		g.drop("its transaction is gone")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	t.Answered = at
+	return g.answer(ctx, t, message.Payload)
+}
+
+// answer takes a whole response packet from a telephone that has a transaction.
+func (g *Gateway) answer(ctx context.Context, t *Transaction, packet []byte) error {
 	channel, err := g.channel(t.ICCID)
 	if err != nil {
 		return err
 	}
-	response, err := channel.OpenResponse(message.Payload)
+	response, err := channel.OpenResponse(packet)
 	if err != nil {
 		g.drop("not from the card")
 		return nil

@@ -28,6 +28,7 @@ const (
 	VersionConflict      Code = "version_conflict"    // what was changed is no longer what was looked at; More has both
 	CertificateRevoked   Code = "certificate_revoked" // and stays so
 	LastOperator         Code = "last_operator"       // who else would administrate
+	AlreadyEnrolled      Code = "already_enrolled"    // as somebody else, or otherwise; Field says what is taken
 	InvalidImport        Code = "invalid_import"      // More says which rows
 	DocumentTooLarge     Code = "document_too_large"
 	Internal             Code = "internal" // ours; the log says more
@@ -36,7 +37,7 @@ const (
 // Refusal is an error that the client is told.
 type Refusal struct {
 	Code       Code
-	Field      string         // of InvalidRequest
+	Field      string         // of InvalidRequest and AlreadyEnrolled
 	Detail     string         // for people; no secret, nothing of anybody else
 	More       map[string]any // other members of the problem document, as JSON
 	RetryAfter time.Duration  // 0: no advice

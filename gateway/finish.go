@@ -40,7 +40,7 @@ const (
 var finalise = redis.NewScript(policy.Lua + `
 local tx, telephone, set, deadlines, journal = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local id, provider, state, reason, cms, retention, channel, line = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
-local node, answered, verified = ARGV[9], ARGV[10], ARGV[11]
+local node, sent, answered, verified = ARGV[9], ARGV[10], ARGV[11], ARGV[12]
 
 local found = redis.call('HMGET', tx, 'state', 'deadline', 'accepted', 'progress', 'hint', 'data')
 if not found[1] then
@@ -65,6 +65,7 @@ elseif state == 'signed' then
 end
 local ended = string.format('%.0f', now)
 redis.call('HSET', tx, 'state', state, 'reason', reason, 'ended', ended, 'answered', answered, 'verified', verified)
+if sent ~= '' then redis.call('HSET', tx, 'sent', sent) end -- its note may come too late
 if cms ~= '' then redis.call('HSET', tx, 'cms', cms) end
 redis.call('PEXPIRE', tx, retention)
 redis.call('ZREM', deadlines, id)
@@ -110,7 +111,7 @@ func (g *Gateway) finish(ctx context.Context, t *Transaction, o outcome) (State,
 func (g *Gateway) finishArguments(t *Transaction, o outcome) (keys []string, args []any) {
 	return []string{keyTransaction(t.ID), keyTelephone(t.MSISDN), t.keySet(), keyDeadlines, keyJournal},
 		[]any{t.ID, string(t.Provider), string(o.state), o.reason, o.cms, retention.Milliseconds(), channelFinal, string(o.line),
-			g.name, microsOf(t.Answered), microsOf(t.Verified)}
+			g.name, microsOf(t.Sent), microsOf(t.Answered), microsOf(t.Verified)}
 }
 
 // ended tells those on this node who wait for it that a transaction has ended, as
@@ -125,7 +126,7 @@ func (g *Gateway) ended(t *Transaction, o outcome, answer []string) (State, erro
 	if final.Ended, err = parseMillis(answer[3]); err != nil {
 		return "", err
 	}
-	g.waiters.wake(t.ID, &final)
+	g.underWay.ended(t.ID, &final)
 	g.metrics.ended(t, final.State)
 	g.log.Info("transaction ended", "id", t.ID, "state", final.State, "wanted", o.state, "reason", final.Reason)
 	return final.State, nil
@@ -139,6 +140,7 @@ return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now), 
 
 // sweep ends what is past its deadline, whichever node it was admitted on.
 func (g *Gateway) sweep(ctx context.Context) error {
+	g.underWay.forget(time.Now().Add(-lostGrace))
 	ids, err := due.Run(ctx, g.redis, []string{keyDeadlines}).StringSlice()
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@
 //	finish.go       the one step in which a transaction ends
 //	journal.go      from Redis into the lasting record
 //	transaction.go  what a transaction is, and how it is read
+//	underway.go     what this node knows of those that have not ended
 //
 // All state is in Redis, so any number of gateways may run on one, and any of
 // them may take a card's answer. docs/transaction.md tells what survives a
@@ -24,7 +25,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -68,7 +68,7 @@ type Gateway struct {
 	limits      []any // of admission, as its script takes them
 	metrics     *metrics
 	log         *slog.Logger
-	waiters     waiters
+	underWay    underWay
 
 	ctx      context.Context // of the pushes
 	cancel   context.CancelFunc
@@ -177,7 +177,7 @@ func (g *Gateway) listen(ctx context.Context) {
 				return
 			}
 			if node, id, _ := strings.Cut(m.Payload, " "); node != g.name { // else they know
-				g.waiters.wake(id, nil)
+				g.underWay.ended(id, nil)
 			}
 		case <-ctx.Done():
 			return
@@ -195,42 +195,4 @@ func (g *Gateway) Ready(ctx context.Context) error {
 		return errors.New("smpp: not bound to any operator")
 	}
 	return nil
-}
-
-// waiters are those who wait for the end of a transaction on this node.
-type waiters struct {
-	mu  sync.Mutex
-	ids map[string][]chan *Transaction
-}
-
-// wait returns a channel that takes the transaction when it has ended, or nil if
-// it ended on another node; stop must be called.
-func (w *waiters) wait(id string) (ended <-chan *Transaction, stop func()) {
-	c := make(chan *Transaction, 1)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.ids == nil {
-		w.ids = make(map[string][]chan *Transaction)
-	}
-	w.ids[id] = append(w.ids[id], c)
-	return c, func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.ids[id] = slices.DeleteFunc(w.ids[id], func(other chan *Transaction) bool { return other == c })
-		if len(w.ids[id]) == 0 {
-			delete(w.ids, id)
-		}
-	}
-}
-
-// wake tells those who wait for a transaction that it has ended.
-func (w *waiters) wake(id string, final *Transaction) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, c := range w.ids[id] {
-		select {
-		case c <- final:
-		default:
-		}
-	}
 }

@@ -4,9 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"imza/policy"
+	"imza/simcard"
 )
 
 // drain moves what the journal's stream holds into SQL. An entry leaves the
@@ -32,7 +36,7 @@ func (g *Gateway) drain(ctx context.Context) error {
 			}
 			entries = append(entries, e)
 		}
-		if err := g.journal.Record(ctx, entries); err != nil {
+		if err := g.journal.Record(ctx, lastOfEach(entries)); err != nil {
 			return err
 		}
 		if err := g.redis.XDel(ctx, keyJournal, ids...).Err(); err != nil {
@@ -44,12 +48,29 @@ func (g *Gateway) drain(ctx context.Context) error {
 	}
 }
 
+// lastOfEach leaves out that a transaction was accepted where its end is among the
+// entries: the end says that, too.
+func lastOfEach(entries []Entry) []Entry {
+	final := make(map[string]bool, len(entries))
+	for _, e := range entries {
+		if e.State.Final() {
+			final[e.ID] = true
+		}
+	}
+	return slices.DeleteFunc(entries, func(e Entry) bool { return !e.State.Final() && final[e.ID] })
+}
+
 // journalBatch is how many entries are moved at once.
 const journalBatch = 500
 
 func parseEntry(m redis.XMessage) (e Entry, err error) {
 	field := func(name string) string { s, _ := m.Values[name].(string); return s }
-	var t Transaction
+	var t struct { // what is kept of a Transaction
+		Provider policy.Provider
+		MSISDN   simcard.MSISDN
+		Employee *policy.Employee
+		Serial   string
+	}
 	if err := json.Unmarshal([]byte(field("data")), &t); err != nil {
 		return e, fmt.Errorf("gateway: %w", err)
 	}

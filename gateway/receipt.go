@@ -26,8 +26,8 @@ for i = 2, #KEYS do
   if state then table.insert(early, state) end
   redis.call('SET', KEYS[i], 'id:' .. ARGV[1] .. (state and ' state:' .. state or ''), 'PX', ARGV[2])
 end
-local progress = redis.call('HGET', KEYS[1], 'progress')
-if progress then redis.call('HSET', KEYS[1], 'sent', ARGV[3], 'progress', progress == 'accepted' and 'sent' or progress) end
+local found = redis.call('HMGET', KEYS[1], 'state', 'progress')
+if found[1] == 'pending' then redis.call('HSET', KEYS[1], 'sent', ARGV[3], 'progress', found[2] == 'accepted' and 'sent' or found[2]) end
 return early`)
 
 // receiptPeriod is how long a message's receipt is waited for, or kept if it
@@ -42,6 +42,7 @@ const earlyPeriod = time.Minute
 // sent notes that the operator has the challenge. It is on its way whatever fails
 // here.
 func (g *Gateway) sent(ctx context.Context, t *Transaction, operator *smpp.Pool, at time.Time, messageIDs []string) {
+	g.underWay.sent(t.ID, at)
 	keys := []string{keyTransaction(t.ID)}
 	for _, id := range messageIDs {
 		keys = append(keys, keyReceipt(operator.Name, id))

@@ -222,17 +222,26 @@ func (g *Gateway) Get(ctx context.Context, p policy.Provider, id string, wait ti
 	if _, err := applet.ParseReference(id); err != nil {
 		return nil, refuse(NotFound, "no such transaction")
 	}
-	ended, stop := g.waiters.wait(id)
+	ended, stop := g.underWay.wait(id)
 	defer stop()
-	for until := time.Now().Add(wait); ; {
-		t, err := g.look(ctx, p, id)
+	until := time.Now().Add(wait)
+	// What this node admitted has not ended as long as it has not been told so. Who
+	// goes on to wait need not ask Redis, too, unless it takes longer.
+	t, pause := g.underWay.find(id), 100*time.Millisecond
+	for ; ; pause = time.Second {
+		if t == nil || t.Provider != p || wait <= 0 || pause == time.Second {
+			var err error
+			if t, err = g.look(ctx, p, id); err != nil {
+				return nil, err
+			}
+		}
 		left := time.Until(until)
-		if err != nil || t.State.Final() || left <= 0 {
-			return t, err
+		if t.State.Final() || left <= 0 {
+			return t, nil
 		}
 		// The deadline wakes too, so that it is kept whoever sweeps; and since a
 		// wake-up can be lost while Redis is reconnected, so does the clock.
-		again := time.NewTimer(min(left, time.Second, max(time.Until(t.Deadline), 100*time.Millisecond)))
+		again := time.NewTimer(min(left, pause, max(time.Until(t.Deadline), 100*time.Millisecond)))
 		select {
 		case final := <-ended:
 			if final != nil {

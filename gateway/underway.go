@@ -1,0 +1,118 @@
+package gateway
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+// underWay is what a node knows of transactions that have not ended: those it
+// admitted, and who waits for their end. Redis knows better; this only saves
+// asking it for what cannot have changed.
+type underWay struct {
+	mu  sync.Mutex
+	ids map[string]*pending
+}
+
+type pending struct {
+	transaction *Transaction // nil: another node admitted it
+	waiters     []chan *Transaction
+}
+
+// of is where a transaction is kept; the lock is held.
+func (u *underWay) of(id string) *pending {
+	if u.ids == nil {
+		u.ids = make(map[string]*pending)
+	}
+	p := u.ids[id]
+	if p == nil {
+		p = new(pending)
+		u.ids[id] = p
+	}
+	return p
+}
+
+// admitted keeps a transaction, which nobody may change from then on.
+func (u *underWay) admitted(t *Transaction) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.of(t.ID).transaction = t
+}
+
+// sent notes when the operator took a transaction's challenge.
+func (u *underWay) sent(id string, at time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if p := u.ids[id]; p != nil && p.transaction != nil {
+		t := *p.transaction
+		t.Sent = at
+		p.transaction = &t
+	}
+}
+
+// find is a copy of a transaction that was admitted here and has not ended, as far
+// as this node knows; nil of others.
+func (u *underWay) find(id string) *Transaction {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	p := u.ids[id]
+	if p == nil || p.transaction == nil {
+		return nil
+	}
+	t := *p.transaction
+	return &t
+}
+
+// wait returns a channel that takes the transaction when it has ended, or nil if
+// it ended on another node; stop must be called.
+func (u *underWay) wait(id string) (ended <-chan *Transaction, stop func()) {
+	c := make(chan *Transaction, 1)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	p := u.of(id)
+	p.waiters = append(p.waiters, c)
+	return c, func() {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		p.waiters = slices.DeleteFunc(p.waiters, func(other chan *Transaction) bool { return other == c })
+		u.drop(id, p)
+	}
+}
+
+// drop forgets what nobody waits for and nobody admitted; the lock is held.
+func (u *underWay) drop(id string, p *pending) {
+	if len(p.waiters) == 0 && p.transaction == nil && u.ids[id] == p {
+		delete(u.ids, id)
+	}
+}
+
+// ended tells those who wait for a transaction that it has ended.
+func (u *underWay) ended(id string, final *Transaction) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	p := u.ids[id]
+	if p == nil {
+		return
+	}
+	p.transaction = nil
+	for _, c := range p.waiters {
+		select {
+		case c <- final:
+		default:
+		}
+	}
+	u.drop(id, p)
+}
+
+// forget drops transactions whose deadline is long past: another node ended them,
+// and this one was not told.
+func (u *underWay) forget(before time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for id, p := range u.ids {
+		if p.transaction != nil && p.transaction.Deadline.Before(before) {
+			p.transaction = nil
+			u.drop(id, p)
+		}
+	}
+}

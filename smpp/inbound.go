@@ -170,8 +170,7 @@ func (s *Session) message(p PDU) {
 		return
 	}
 	s.options.stats.messages.Add(1)
-	s.taken.Add(1)
-	go s.handle(m, p.Command, p.Sequence, len(p.Body))
+	s.give(task{m, p.Command, p.Sequence, len(p.Body)})
 }
 
 // takes reports whether a message may come this way on this session.
@@ -201,18 +200,18 @@ func ownMessage(p PDU) (*ShortMessage, error) {
 	return &m, err
 }
 
-func (s *Session) handle(m *ShortMessage, c Command, sequence uint32, octets int) {
+func (s *Session) handle(t task) {
 	defer s.taken.Done()
-	id, status := s.options.Handler(s.ctx, s, m)
-	if c == DeliverSM {
+	id, status := s.options.Handler(s.ctx, s, t.message)
+	if t.command == DeliverSM {
 		id = "" // message_id is unused there
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.inbound--
-	s.octets -= octets
+	s.octets -= t.octets
 	s.moved.Broadcast()
-	answer := PDU{Command: c | response, Status: status, Sequence: sequence}
+	answer := PDU{Command: t.command | response, Status: status, Sequence: t.sequence}
 	if len(id) >= maxMessageID || !noNUL(id) {
 		s.options.Log.Error("smpp: the handler gave an id that cannot be sent", "octets", len(id))
 		answer.Status = StatusSystemError

@@ -79,6 +79,8 @@ type Session struct {
 	cancel context.CancelCauseFunc
 	gone   sync.WaitGroup // reader, writer
 	taken  sync.WaitGroup // handlers
+	tasks  chan task      // for hands that have nothing to do
+	hands  int            // how many there are; the reader's
 
 	mu       sync.Mutex
 	sequence uint32
@@ -116,7 +118,7 @@ const (
 func newSession(conn net.Conn, options Options, side side, role Command, first ...PDU) *Session {
 	s := &Session{
 		conn: conn, options: options, side: side, role: role,
-		sequence: 1, pending: make(map[uint32]*call), writing: true,
+		sequence: 1, pending: make(map[uint32]*call), writing: true, tasks: make(chan task),
 	}
 	s.window.size = options.Window
 	s.moved = sync.NewCond(&s.mu)

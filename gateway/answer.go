@@ -98,6 +98,13 @@ func (g *Gateway) receiveSegment(ctx context.Context, m *smpp.ShortMessage) erro
 		g.drop("too many segments")
 		return nil
 	}
+	if part.Total == 1 {
+		// Nothing has to be kept for others: finish stores what comes of it, and
+		// judges whether this is still the telephone's transaction.
+		if t := g.underWay.on(msisdn); t != nil {
+			return g.take(ctx, at, t, []sms.Part{part})
+		}
+	}
 	found, err := g.runScript(ctx, collect, []string{keyTelephone(msisdn)},
 		int(part.Total), int(part.Sequence), ud, keySegments, part.Key(), maxSegments)
 	if err != nil {
@@ -123,6 +130,21 @@ func (g *Gateway) assemble(ctx context.Context, at time.Time, id string, segment
 		}
 		parts = append(parts, p)
 	}
+	t := g.underWay.find(id)
+	if t == nil {
+		var err error
+		if t, err = g.load(ctx, id); errors.Is(err, errGone) {
+			g.drop("its transaction is gone")
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+	return g.take(ctx, at, t, parts)
+}
+
+// take takes all segments of a message for a transaction.
+func (g *Gateway) take(ctx context.Context, at time.Time, t *Transaction, parts []sms.Part) error {
 	message, err := sms.Join(parts)
 	if err != nil {
 		g.drop("segments do not fit")
@@ -131,17 +153,6 @@ func (g *Gateway) assemble(ctx context.Context, at time.Time, id string, segment
 	if message.Kind != sms.ResponsePacket {
 		g.drop("no response packet")
 		return nil
-	}
-	t := g.underWay.find(id)
-	if t == nil {
-		t, err = g.load(ctx, id)
-	}
-	if errors.Is(err, errGone) {
-		g.drop("its transaction is gone")
-		return nil
-	}
-	if err != nil {
-		return err
 	}
 	t.Answered = at
 	return g.answer(ctx, t, message.Payload)

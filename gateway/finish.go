@@ -64,17 +64,24 @@ elseif state == 'signed' then
   if said ~= 'allow' then state, reason, cms = 'blocked', '', '' end
 end
 local ended = string.format('%.0f', now)
-redis.call('HSET', tx, 'state', state, 'reason', reason, 'ended', ended, 'answered', answered, 'verified', verified)
-if sent ~= '' then redis.call('HSET', tx, 'sent', sent) end -- its note may come too late
-if cms ~= '' then redis.call('HSET', tx, 'cms', cms) end
+local fields = {'state', state, 'reason', reason, 'ended', ended, 'answered', answered, 'verified', verified}
+local function also(name, value)
+  if value ~= '' then fields[#fields + 1], fields[#fields + 2] = name, value end
+end
+also('cms', cms)
+also('sent', sent) -- whose note may come too late
+redis.call('HSET', tx, unpack(fields))
 redis.call('PEXPIRE', tx, retention)
 redis.call('ZREM', deadlines, id)
-if redis.call('EXISTS', telephone) == 1 then
-  if state ~= 'cancelled_by_provider' and line ~= 'unsure' and redis.call('HGET', telephone, 'id') == id then redis.call('HDEL', telephone, 'id') end
-  if state == 'signed' then redis.call('HSET', telephone, 'prompts', 0) end
-  if (state == 'undeliverable' or state == 'absent') and found[4] ~= 'delivered' and tonumber(redis.call('HGET', telephone, 'prompts') or '0') > 0 then
-    redis.call('HINCRBY', telephone, 'prompts', -1) -- nobody saw it
+local held = redis.call('HMGET', telephone, 'id', 'prompts')
+if held[2] then -- it is remembered
+  fields = {}
+  if held[1] == id and state ~= 'cancelled_by_provider' and line ~= 'unsure' then fields = {'until', 0} end
+  if state == 'signed' then also('prompts', 0) end
+  if (state == 'undeliverable' or state == 'absent') and found[4] ~= 'delivered' and tonumber(held[2]) > 0 then
+    also('prompts', held[2] - 1) -- nobody saw it
   end
+  if #fields > 0 then redis.call('HSET', telephone, unpack(fields)) end
 end
 redis.call('XADD', journal, '*', 'id', id, 'data', found[6], 'state', state, 'reason', reason, 'deadline', found[2], 'accepted', found[3], 'ended', ended)
 redis.call('PUBLISH', channel, node .. ' ' .. id)

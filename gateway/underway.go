@@ -4,14 +4,17 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"imza/simcard"
 )
 
 // underWay is what a node knows of transactions that have not ended: those it
 // admitted, and who waits for their end. Redis knows better; this only saves
 // asking it for what cannot have changed.
 type underWay struct {
-	mu  sync.Mutex
-	ids map[string]*pending
+	mu    sync.Mutex
+	ids   map[string]*pending
+	lines map[simcard.MSISDN]string // the one that was admitted last for a telephone
 }
 
 type pending struct {
@@ -37,6 +40,10 @@ func (u *underWay) admitted(t *Transaction) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.of(t.ID).transaction = t
+	if u.lines == nil {
+		u.lines = make(map[simcard.MSISDN]string)
+	}
+	u.lines[t.MSISDN] = t.ID
 }
 
 // sent notes when the operator took a transaction's challenge.
@@ -55,12 +62,32 @@ func (u *underWay) sent(id string, at time.Time) {
 func (u *underWay) find(id string) *Transaction {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	return u.copyOf(id)
+}
+
+// on is find by the telephone.
+func (u *underWay) on(m simcard.MSISDN) *Transaction {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.copyOf(u.lines[m])
+}
+
+// copyOf is find; the lock is held.
+func (u *underWay) copyOf(id string) *Transaction {
 	p := u.ids[id]
 	if p == nil || p.transaction == nil {
 		return nil
 	}
 	t := *p.transaction
 	return &t
+}
+
+// over forgets a transaction, but not who waits for it; the lock is held.
+func (u *underWay) over(id string, p *pending) {
+	if t := p.transaction; t != nil && u.lines[t.MSISDN] == id {
+		delete(u.lines, t.MSISDN)
+	}
+	p.transaction = nil
 }
 
 // wait returns a channel that takes the transaction when it has ended, or nil if
@@ -94,7 +121,7 @@ func (u *underWay) ended(id string, final *Transaction) {
 	if p == nil {
 		return
 	}
-	p.transaction = nil
+	u.over(id, p)
 	for _, c := range p.waiters {
 		select {
 		case c <- final:
@@ -111,7 +138,7 @@ func (u *underWay) forget(before time.Time) {
 	defer u.mu.Unlock()
 	for id, p := range u.ids {
 		if p.transaction != nil && p.transaction.Deadline.Before(before) {
-			p.transaction = nil
+			u.over(id, p)
 			u.drop(id, p)
 		}
 	}

@@ -1,6 +1,9 @@
 package gateway
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // AdmitUnsent admits as Admit does, and sends no challenge.
 func (g *Gateway) AdmitUnsent(ctx context.Context, r Request) (*Transaction, error) {
@@ -23,3 +26,13 @@ func (g *Gateway) EndUnsure(ctx context.Context, t *Transaction) (State, error) 
 func (g *Gateway) Expire(ctx context.Context, t *Transaction) (State, error) {
 	return g.finish(ctx, t, outcome{state: Expired})
 }
+
+// UnderWay is how many transactions a node keeps in mind, or waits for.
+func (g *Gateway) UnderWay() int {
+	g.underWay.mu.Lock()
+	defer g.underWay.mu.Unlock()
+	return max(len(g.underWay.ids), len(g.underWay.lines))
+}
+
+// Forget drops what a node keeps in mind of transactions with an earlier deadline.
+func (g *Gateway) Forget(before time.Time) { g.underWay.forget(before) }

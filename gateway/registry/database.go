@@ -25,7 +25,9 @@ import (
 // OpenDatabase opens what holds the record: a PostgreSQL database at a URL
 // (postgres://…), else the SQLite file at a path. A commit is on disk when it
 // returns. In SQLite readers do not wait for writers, and a transaction that
-// writes must do so with its first statement.
+// writes must do so with its first statement. SQLite's file is mapped into memory:
+// each commit empties the caches of all other connections, and a look into the
+// record would read its pages again, by a system call each.
 //
 // Whoever wants a connection waits until one is free. So whoever has one must not
 // wait for a second.
@@ -41,7 +43,7 @@ func OpenDatabase(address string) (*sql.DB, goose.Dialect, error) {
 		return db, goose.DialectPostgres, nil
 	}
 	file := url.URL{Path: address} // SQLite reads a URI, in which a path may not have every sign
-	db, err := sql.Open("sqlite", "file:"+file.EscapedPath()+"?_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)")
+	db, err := sql.Open("sqlite", "file:"+file.EscapedPath()+"?_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)&_pragma=mmap_size(2147418112)")
 	if err != nil {
 		return nil, "", fmt.Errorf("registry: %w", err)
 	}

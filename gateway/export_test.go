@@ -36,3 +36,7 @@ func (g *Gateway) UnderWay() int {
 
 // Forget drops what a node keeps in mind of transactions with an earlier deadline.
 func (g *Gateway) Forget(before time.Time) { g.underWay.forget(before) }
+
+// Unsure is what a node remembers of an attempt to end a transaction whose answer
+// was lost.
+func (g *Gateway) Unsure(id string) { g.metrics.unsure(id) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -40,15 +41,16 @@ const (
 var finalise = redis.NewScript(policy.Lua + `
 local tx, telephone, set, deadlines, journal = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local id, provider, state, reason, cms, retention, channel, line = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
-local node, sent, answered, verified = ARGV[9], ARGV[10], ARGV[11], ARGV[12]
+local node, attempt, sent, answered, verified = ARGV[9], ARGV[10], ARGV[11], ARGV[12], ARGV[13]
 
-local found = redis.call('HMGET', tx, 'state', 'deadline', 'accepted', 'progress', 'hint', 'data')
+local found = redis.call('HMGET', tx, 'state', 'deadline', 'accepted', 'progress', 'hint', 'data', 'attempt', 'reason', 'ended')
 if not found[1] then
   redis.call('ZREM', deadlines, id)
   return {'gone'}
 end
 if found[1] ~= 'pending' then
   redis.call('ZREM', deadlines, id)
+  if found[7] == attempt then return {'ended', found[1], found[8], found[9]} end -- run again after a lost answer
   if line == 'answered' and redis.call('HGET', telephone, 'id') == id then redis.call('HDEL', telephone, 'id') end
   return {'was', found[1]}
 end
@@ -64,7 +66,7 @@ elseif state == 'signed' then
   if said ~= 'allow' then state, reason, cms = 'blocked', '', '' end
 end
 local ended = string.format('%.0f', now)
-local fields = {'state', state, 'reason', reason, 'ended', ended, 'answered', answered, 'verified', verified}
+local fields = {'state', state, 'reason', reason, 'ended', ended, 'attempt', attempt, 'answered', answered, 'verified', verified}
 local function also(name, value)
   if value ~= '' then fields[#fields + 1], fields[#fields + 2] = name, value end
 end
@@ -95,12 +97,15 @@ func (g *Gateway) finish(ctx context.Context, t *Transaction, o outcome) (State,
 	for range 4 {
 		answer, err := g.runScript(ctx, finalise, keys, args...)
 		if err != nil {
+			g.metrics.unsure(t.ID)
 			return "", fmt.Errorf("gateway: ending %s: %w", t.ID, err)
 		}
 		switch answer[0] {
 		case "ended":
 			return g.ended(t, o, answer)
 		case "was":
+			g.underWay.ended(t.ID, nil)
+			g.metrics.was(t, State(answer[1]))
 			return State(answer[1]), nil
 		case "unknown":
 			if err := g.permissions.Load(ctx, *t.Employee); err != nil {
@@ -118,7 +123,7 @@ func (g *Gateway) finish(ctx context.Context, t *Transaction, o outcome) (State,
 func (g *Gateway) finishArguments(t *Transaction, o outcome) (keys []string, args []any) {
 	return []string{keyTransaction(t.ID), keyTelephone(t.MSISDN), t.keySet(), keyDeadlines, keyJournal},
 		[]any{t.ID, string(t.Provider), string(o.state), o.reason, o.cms, retention.Milliseconds(), channelFinal, string(o.line),
-			g.name, microsOf(t.Sent), microsOf(t.Answered), microsOf(t.Verified)}
+			g.name, g.name + strconv.FormatUint(g.attempts.Add(1), 36), microsOf(t.Sent), microsOf(t.Answered), microsOf(t.Verified)}
 }
 
 // ended tells those on this node who wait for it that a transaction has ended, as

@@ -27,6 +27,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -61,8 +62,9 @@ type Gateway struct {
 	journal     Journal
 	authority   *pki.Authority
 	masterKey   []byte
-	requestKey  []byte // under which requests are hashed, for repetitions
-	name        string // of this node, among those on one Redis
+	requestKey  []byte        // under which requests are hashed, for repetitions
+	name        string        // of this node, among those on one Redis
+	attempts    atomic.Uint64 // to end a transaction, which tells them apart
 	network     *smpp.Network
 	source      smpp.Address
 	limits      []any // of admission, as its script takes them
@@ -83,7 +85,7 @@ func New(c Config) *Gateway {
 		redis: c.Redis, permissions: c.Permissions, directory: c.Directory, journal: c.Journal,
 		authority: c.Authority, masterKey: c.MasterKey, network: c.Network, source: c.Source,
 		metrics: newMetrics(c.Metrics), log: c.Log,
-		name: rand.Text(), stopping: make(chan struct{}),
+		name: rand.Text()[:10], stopping: make(chan struct{}),
 	}
 	// A plain hash of a request would let whoever reads Redis try all User IDs.
 	key := hmac.New(sha256.New, c.MasterKey)

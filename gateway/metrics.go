@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,10 +13,14 @@ type metrics struct {
 	seconds  *prometheus.HistogramVec // from admission to the end, by state
 	dropped  *prometheus.CounterVec   // messages that nothing came of, by reason
 	receipts *prometheus.CounterVec   // by operator and state
+
+	mu      sync.Mutex
+	unknown map[string]struct{} // transactions that may have ended, by id
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{
+		unknown:  make(map[string]struct{}),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "imza_requests_total", Help: "Requests for a signature, by what became of them."}, []string{"result"}),
 		ends:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "imza_transactions_ended_total", Help: "Transactions that ended, by final state."}, []string{"state"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "imza_transaction_seconds", Help: "From admission to the end.",
@@ -27,7 +32,37 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	return m
 }
 
+// mostUnsure bounds what is remembered of ends that are not known.
+const mostUnsure = 10_000
+
+// unsure remembers that it is not known whether an attempt ended a transaction: if
+// it did, the next one finds it ended, and nobody has counted it.
+func (m *metrics) unsure(id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.unknown) < mostUnsure {
+		m.unknown[id] = struct{}{}
+	}
+}
+
+// sure tells whether it was not known how a transaction stands, until now.
+func (m *metrics) sure(id string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, was := m.unknown[id]
+	delete(m.unknown, id)
+	return was
+}
+
+// was counts an end that an earlier attempt of this node brought about unnoticed.
+func (m *metrics) was(t *Transaction, state State) {
+	if m.sure(t.ID) {
+		m.ended(t, state)
+	}
+}
+
 func (m *metrics) ended(t *Transaction, state State) {
+	m.sure(t.ID)
 	m.ends.WithLabelValues(string(state)).Inc()
 	m.seconds.WithLabelValues(string(state)).Observe(time.Since(t.Accepted).Seconds())
 }

@@ -66,6 +66,7 @@ local tx, telephone, set, wrong, deadlines, journal, idempotency =
 local id, provider, timeout, data, body = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local wrongLimit, promptLimit, promptPeriod, epoch, lineMemory, idempotencyPeriod =
   tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9], ARGV[10], ARGV[11]
+local node = ARGV[12]
 
 local known = redis.call('HMGET', tx, 'data', 'deadline', 'counter')
 if known[1] == data then return {'admitted', known[2], known[3]} end -- run again after a lost answer
@@ -92,7 +93,7 @@ if shown >= promptLimit then return {'prompts', since + promptPeriod - now} end
 local deadline, count = now + timeout, math.max((line[5] or 0) + 1, now - epoch)
 redis.call('HSET', telephone, 'id', id, 'until', deadline, 'prompts', shown + 1, 'since', since, 'counter', count)
 if since == now then redis.call('PEXPIRE', telephone, lineMemory) end
-redis.call('HSET', tx, 'state', 'pending', 'progress', 'accepted', 'data', data, 'deadline', deadline, 'counter', count, 'accepted', now)
+redis.call('HSET', tx, 'state', 'pending', 'progress', 'accepted', 'data', data, 'deadline', deadline, 'counter', count, 'accepted', now, 'node', node)
 redis.call('ZADD', deadlines, deadline, id)
 redis.call('XADD', journal, '*', 'id', id, 'data', data, 'deadline', deadline, 'accepted', now)
 if idempotency ~= '' then
@@ -335,8 +336,8 @@ func (g *Gateway) admitArguments(t *Transaction, r Request) (keys []string, args
 		idempotency, body = keyIdempotency(r.Provider, r.IdempotencyKey), g.hashRequest(r)
 	}
 	keys = []string{keyTransaction(t.ID), keyTelephone(t.MSISDN), t.keySet(), keyWrongUserID(r.Provider, t.MSISDN), keyDeadlines, keyJournal, idempotency}
-	args = append(make([]any, 0, 11), t.ID, string(t.Provider), r.Timeout.Milliseconds(), data, body)
-	return keys, append(args, g.limits...), nil
+	args = append(make([]any, 0, 12), t.ID, string(t.Provider), r.Timeout.Milliseconds(), data, body)
+	return keys, append(append(args, g.limits...), g.name), nil
 }
 
 func newID() string {

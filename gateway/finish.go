@@ -43,7 +43,7 @@ local tx, telephone, set, deadlines, journal = KEYS[1], KEYS[2], KEYS[3], KEYS[4
 local id, provider, state, reason, cms, retention, channel, line = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local node, attempt, sent, answered, verified = ARGV[9], ARGV[10], ARGV[11], ARGV[12], ARGV[13]
 
-local found = redis.call('HMGET', tx, 'state', 'deadline', 'accepted', 'progress', 'hint', 'data', 'attempt', 'reason', 'ended')
+local found = redis.call('HMGET', tx, 'state', 'deadline', 'accepted', 'progress', 'hint', 'data', 'attempt', 'reason', 'ended', 'node', 'watched')
 if not found[1] then
   redis.call('ZREM', deadlines, id)
   return {'gone'}
@@ -86,7 +86,7 @@ if held[2] then -- it is remembered
   if #fields > 0 then redis.call('HSET', telephone, unpack(fields)) end
 end
 redis.call('XADD', journal, '*', 'id', id, 'data', found[6], 'state', state, 'reason', reason, 'deadline', found[2], 'accepted', found[3], 'ended', ended)
-redis.call('PUBLISH', channel, node .. ' ' .. id)
+if found[10] ~= node or found[11] then redis.call('PUBLISH', channel, node .. ' ' .. id) end -- else nobody but this node waits for it
 return {'ended', state, reason, ended}`)
 
 // finish ends a transaction, unless it has ended already, and returns the

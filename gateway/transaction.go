@@ -216,6 +216,13 @@ func parseMillis(s string) (time.Time, error) {
 	return time.UnixMilli(ms).UTC(), nil
 }
 
+// watch has the end of a transaction told to all nodes: one waits for it that did
+// not admit it.
+var watch = redis.NewScript(`
+if redis.call('HGET', KEYS[1], 'state') ~= 'pending' then return {0} end
+redis.call('HSET', KEYS[1], 'watched', 1)
+return {1}`)
+
 // Get returns a provider's transaction. While it is pending it waits for its
 // end, as long as wait.
 func (g *Gateway) Get(ctx context.Context, p policy.Provider, id string, wait time.Duration) (*Transaction, error) {
@@ -228,6 +235,11 @@ func (g *Gateway) Get(ctx context.Context, p policy.Provider, id string, wait ti
 	// What this node admitted has not ended as long as it has not been told so. Who
 	// goes on to wait need not ask Redis, too, unless it takes longer.
 	t, pause := g.underWay.find(id), 100*time.Millisecond
+	if t == nil && wait > 0 {
+		if _, err := g.runScript(ctx, watch, []string{keyTransaction(id)}); err != nil {
+			return nil, unavailable(Unavailable, err)
+		}
+	}
 	for ; ; pause = time.Second {
 		if t == nil || t.Provider != p || wait <= 0 || pause == time.Second {
 			var err error

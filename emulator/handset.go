@@ -162,6 +162,16 @@ func (h *Handset) on() bool {
 	return h.ctx != nil && h.ctx.Err() == nil
 }
 
+// Idle reports whether the handset serves its card with nothing now. The card may
+// want something all the same that nobody has fetched yet: see SIM.Idle.
+func (h *Handset) Idle() bool {
+	idle := h.session.TryLock()
+	if idle {
+		h.session.Unlock()
+	}
+	return idle
+}
+
 // do has the card carry out a command.
 func (h *Handset) do(c simcard.Command) (simcard.Response, error) {
 	h.bus.Lock()

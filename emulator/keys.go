@@ -9,7 +9,6 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 
@@ -61,6 +60,10 @@ func (k *Key) prepare() error {
 	if len(k.Certificate) == 0 {
 		return nil
 	}
+	hash := sha256.Sum256(k.Certificate)
+	if k.sid != nil && k.hash == hash {
+		return nil // it was parsed when it was put here
+	}
 	cert, err := x509.ParseCertificate(k.Certificate)
 	if err != nil {
 		return fmt.Errorf("emulator: the certificate of key %d: %w", k.Number, err)
@@ -68,7 +71,7 @@ func (k *Key) prepare() error {
 	if public, ok := cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !public.Equal(k.signer.Public()) {
 		return fmt.Errorf("emulator: the certificate is of another key than %d", k.Number)
 	}
-	k.sid, k.hash = issuerAndSerial(cert), sha256.Sum256(cert.Raw)
+	k.sid, k.hash = issuerAndSerial(cert), hash
 	return nil
 }
 
@@ -113,6 +116,18 @@ func (p *Profile) AddKey(number byte, operation applet.Operation, private crypto
 		return err
 	}
 	// The list is copied: a card that has the profile goes on with its own.
+	p.Keys = append(p.Keys[:len(p.Keys):len(p.Keys)], k)
+	return nil
+}
+
+// LendKey gives a card a key pair that it does not store, with its certificate
+// if there is one: whoever makes the card gives both again the next time. So a
+// card of many is made without writing its key down and reading it back.
+func (p *Profile) LendKey(number byte, operation applet.Operation, private crypto.Signer, certificate []byte) error {
+	k := Key{Number: number, Operation: operation, Certificate: certificate, signer: private}
+	if err := k.prepare(); err != nil {
+		return err
+	}
 	p.Keys = append(p.Keys[:len(p.Keys):len(p.Keys)], k)
 	return nil
 }
@@ -172,7 +187,7 @@ func (s *SIM) generateKeyPair(c simcard.Command) simcard.Response {
 		return status(simcard.SWTechnical)
 	}
 	k := s.profile.key(wanted.Number)
-	if k.Request, err = request(s.profile.ICCID, private); err == nil {
+	if k.Request, err = Request(s.profile.ICCID, private); err == nil {
 		err = s.save(s.profile)
 	}
 	if err != nil {
@@ -180,13 +195,6 @@ func (s *SIM) generateKeyPair(c simcard.Command) simcard.Response {
 		return status(simcard.SWMemory)
 	}
 	return status(simcard.SWOK)
-}
-
-// request is the card's request for a certificate (PKCS#10, RFC 2986): its
-// subject is the card's number alone, since whose card it will be is the
-// authority's to say.
-func request(iccid simcard.ICCID, private crypto.Signer) ([]byte, error) {
-	return x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{SerialNumber: string(iccid)}}, private)
 }
 
 // updateBinary is UPDATE BINARY (TS 102 221 §11.1.4), of certificates only and

@@ -91,6 +91,13 @@ func (n *network) dial(t testing.TB, request smpp.BindRequest, handle smpp.Handl
 	return s, err
 }
 
+// anybody is the centre's end of a session that receives.
+func (n *network) anybody() *smpp.Session {
+	n.esmes.mu.Lock()
+	defer n.esmes.mu.Unlock()
+	return n.esmes.choose(new(outgoing))
+}
+
 // messages are the submit_sm of a challenge.
 func messages(segments [][]byte) (all []*smpp.ShortMessage) {
 	for _, ud := range segments {

@@ -21,15 +21,18 @@ import (
 
 // isNumber tells a handset's system_id from an ESME's.
 func isNumber(systemID string) bool {
+	if systemID == "" || systemID[0] < '0' || systemID[0] > '9' { // most, and each message asks
+		return false
+	}
 	_, err := simcard.ParseMSISDN("+" + systemID)
 	return err == nil
 }
 
 func (c *SMSC) handsetAccount(number string) (smpp.Account, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.mu.RLock()
+	defer c.mu.RUnlock()
 	l := c.lines[number]
-	if c.HandsetPassword == "" || l != nil && l.Handset != nil {
+	if c.HandsetPassword == "" || l != nil && l.Handset != nil || c.Lines != nil && c.Lines.Has(number) {
 		return smpp.Account{}, false
 	}
 	return smpp.Account{Password: c.HandsetPassword, Binds: 1}, true
@@ -38,13 +41,13 @@ func (c *SMSC) handsetAccount(number string) (smpp.Account, bool) {
 func (c *SMSC) handsetBound(s *smpp.Session) {
 	number := s.Request().SystemID
 	if !s.Receives() || !s.Transmits() { // half a telephone
-		c.running.Go(func() { _ = s.Close() })
+		c.beside(func() { _ = s.Close() })
 		return
 	}
 	c.mu.Lock()
 	c.remote[number] = s
 	c.mu.Unlock()
-	c.running.Go(func() {
+	c.beside(func() {
 		<-s.Done()
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -82,18 +85,18 @@ const (
 // fromRemote takes what a handset in another process sends. Its number is the
 // one that it is bound as, whatever it says.
 func (c *SMSC) fromRemote(number string, m *smpp.ShortMessage) {
-	c.mu.Lock()
+	c.mu.RLock()
 	operator := everyone
 	if l := c.lines[number]; l != nil {
 		operator = l.Operator
 	}
-	c.mu.Unlock()
+	c.mu.RUnlock()
 	// Nothing of it but what an SMS-SUBMIT carries: it must not look like a receipt.
 	out := &smpp.ShortMessage{
 		Source: smpp.International(number), Dest: m.Dest, ESMClass: m.ESMClass & smpp.ESMClassUDHI,
 		ProtocolID: m.ProtocolID, DataCoding: m.DataCoding, Message: slices.Clone(m.Content()),
 	}
-	c.running.Go(func() { c.hand(operator, out) })
+	c.carry(operator, number, out)
 }
 
 // Attach connects a handset to the SMSC at an address, until the context ends or

@@ -87,6 +87,23 @@ func (s *SIM) Reset() {
 	s.toolkit = session{}
 }
 
+// Idle reports whether the card wants nothing of its handset and waits for
+// nothing from it.
+func (s *SIM) Idle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := &s.toolkit
+	return !t.asked.active && t.menu == nil && !t.waiting && len(t.queue) == 0
+}
+
+// Receiving reports whether the card has parts of a message of which others are
+// missing.
+func (s *SIM) Receiving() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.toolkit.segments.Incomplete()
+}
+
 // instruction is what the card does with an INS, and of which class it is.
 type instruction struct {
 	class    byte

@@ -148,7 +148,7 @@ func TestAnswerWaitsForSomebodyWhoIsBound(t *testing.T) {
 	submit(t, s, n.card.segments(t, asked))
 	collect(t, taken, 1, none)
 	receive(t, looking, "the prompt")
-	theirs, _ := n.boundAs(everyone)
+	theirs := n.anybody()
 	_ = s.Close()
 	receive(t, theirs.Done(), "the centre's end of the session")
 	close(act)
@@ -193,7 +193,10 @@ func TestWhatIsRefusedForGoodIsDropped(t *testing.T) {
 			return "", status
 		})
 		given := make(chan struct{})
-		go func() { defer close(given); n.hand(everyone, messages(n.card.segments(t, challenge()))[0]) }()
+		go func() {
+			defer close(given)
+			n.hand(&outgoing{m: messages(n.card.segments(t, challenge()))[0], to: new(fates)})
+		}()
 		receive(t, given, "the end of a delivery")
 		if offered.Load() != 1 {
 			t.Errorf("%v: offered %d times", status, offered.Load())
@@ -338,7 +341,7 @@ func TestESMEFindsTheCentreAgain(t *testing.T) {
 		if a := n.answer(t, m.parts); a.Result != applet.Signed || a.Reference != asked.Reference {
 			t.Errorf("%s", a.Result)
 		}
-		theirs, _ := n.boundAs(everyone)
+		theirs := n.anybody()
 		_ = theirs.Close() // the centre unbinds
 	}
 }

@@ -1,11 +1,17 @@
 package smpp
 
+import "time"
+
 // Handlers go deep, and a goroutine's stack grows as it does, by being copied. So
-// those that have handled a message stay for the next one.
+// those that have handled a message stay for the next one, for a while.
 
 // mostHands is how many stay in a session; with more messages at once, each
-// further one has a goroutine of its own.
-const mostHands = 32
+// further one has a goroutine of its own. handStays is how long one stays that has
+// nothing to do.
+const (
+	mostHands = 32
+	handStays = time.Second
+)
 
 // task is a message for the handler.
 type task struct {
@@ -24,22 +30,28 @@ func (s *Session) give(t task) {
 		return
 	default:
 	}
-	if s.hands == mostHands {
+	if s.hands.Load() >= mostHands {
 		go s.handle(t)
 		return
 	}
-	s.hands++
+	s.hands.Add(1)
 	s.taken.Add(1)
 	go s.hand(t)
 }
 
-// hand handles messages until the session ends.
+// hand handles messages until there are none, or the session ends.
 func (s *Session) hand(t task) {
 	defer s.taken.Done()
+	defer s.hands.Add(-1)
+	idle := time.NewTimer(handStays)
+	defer idle.Stop()
 	for {
 		s.handle(t)
+		idle.Reset(handStays)
 		select {
 		case t = <-s.tasks:
+		case <-idle.C:
+			return
 		case <-s.ctx.Done():
 			return
 		}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -80,7 +81,7 @@ type Session struct {
 	gone   sync.WaitGroup // reader, writer
 	taken  sync.WaitGroup // handlers
 	tasks  chan task      // for hands that have nothing to do
-	hands  int            // how many there are; the reader's
+	hands  atomic.Int32   // how many there are
 
 	mu       sync.Mutex
 	sequence uint32

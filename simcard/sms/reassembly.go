@@ -98,6 +98,16 @@ func (r *Reassembler) Add(originator string, p Part, now time.Time) (Message, bo
 	return m, err == nil, err
 }
 
+// Incomplete reports whether a message is kept that lacks parts.
+func (r *Reassembler) Incomplete() bool {
+	for _, k := range r.kept {
+		if k.have < len(k.parts) {
+			return true
+		}
+	}
+	return false
+}
+
 // of is what is kept of a message, which may be nothing yet.
 func (r *Reassembler) of(key string, total int, now time.Time) *kept {
 	if k := r.kept[key]; k != nil {

@@ -332,3 +332,18 @@ func TestMessageOfAllParts(t *testing.T) {
 		}
 	}
 }
+
+func TestIncomplete(t *testing.T) {
+	now := time.Unix(0, 0)
+	a, _ := partsOf(t, "a", 1, 2)
+	b, _ := partsOf(t, "b", 2, 2)
+	r := Reassembler{Expiry: time.Minute, Most: 4}
+	for i, c := range []struct {
+		part       Part
+		incomplete bool
+	}{{a[0], true}, {a[1], false}, {a[1], false}, {b[1], true}, {a[0], true}, {b[0], false}, {Part{Total: 1, Sequence: 1}, false}} {
+		if _, _, err := r.Add("x", c.part, now); err != nil || r.Incomplete() != c.incomplete {
+			t.Errorf("after arrival %d: %t, %v", i+1, r.Incomplete(), err)
+		}
+	}
+}

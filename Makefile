@@ -6,7 +6,7 @@ FUZZTIME ?= 20s
 # Card readers need cgo and libpcsclite-dev; without it imza is built without them.
 TAGS = $(shell pkg-config --exists libpcsclite 2>/dev/null && echo -tags pcsc)
 
-.PHONY: run build test lint fuzz bench bench-smpp bench-policy race-policy deps debian headers
+.PHONY: run build test lint fuzz bench bench-sizes bench-micro bench-smpp bench-policy race-policy deps debian headers
 
 run: build ## everything in one process, on the folder data/
 	bin/imza up
@@ -43,7 +43,15 @@ bench-policy: deps ## admissions a second beside bare calls of their script; a m
 race-policy: deps ## a million admissions against ten thousand saves on three nodes: none may be wrong
 	$(GO) test -count 1 -v -timeout 60m -run 'TestRace' ./policy -full
 
-bench: ## every benchmark; pki/cms sets the bare ECDSA check beside the verifier
+bench: ## the whole path of a signature beside the floor (docs/performance.md); BENCH='-for 20s' has flags for it
+	@.ci/deps redis-server:redis-server
+	$(GO) run ./gateway/benchmark $(BENCH)
+
+bench-sizes: ## what a signature costs with 1,000,000 subscribers on record, beside 1,000
+	@.ci/deps redis-server:redis-server
+	$(GO) run ./gateway/benchmark -sizes $(BENCH)
+
+bench-micro: ## every benchmark of a package; pki/cms sets the bare ECDSA check beside the verifier
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 60m -tags pcsc ./...
 
 deps: debian smpp/testdata/peers/node_modules/.package-lock.json ## what tests need from Debian and npm

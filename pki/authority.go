@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -34,6 +35,7 @@ type Authority struct {
 	key           crypto.Signer // of Issuing
 	url           string
 	signed        signed
+	forms         sync.Map // *form by Usage
 }
 
 // Names of the files in an authority's folder.
@@ -217,49 +219,6 @@ func checkKey(public crypto.PublicKey) error {
 		}
 	}
 	return ErrKey
-}
-
-// certificatePolicy names the policy that certificates are issued under, which
-// EN 319 412-2 §4.3.3 wants named: 1.3.6.1.4.1.32473.1.2, under the number that
-// RFC 5612 keeps for documentation (docs/decisions/0003).
-var certificatePolicy = mustOID(1, 3, 6, 1, 4, 1, 32473, 1, 2)
-
-func mustOID(arcs ...uint64) x509.OID {
-	oid, err := x509.OIDFromInts(arcs)
-	if err != nil {
-		panic(err)
-	}
-	return oid
-}
-
-// Issue makes a holder's certificate for a key, valid for three years from now
-// on, which has whole seconds.
-func (a *Authority) Issue(h Holder, usage Usage, public crypto.PublicKey, now time.Time) (*x509.Certificate, error) {
-	if err := checkKey(public); err != nil {
-		return nil, err
-	}
-	subject, err := h.subject()
-	if err != nil {
-		return nil, err
-	}
-	notAfter := now.AddDate(holderYears, 0, 0)
-	if notAfter.After(a.Issuing.NotAfter) {
-		notAfter = a.Issuing.NotAfter // nothing outlives its issuer
-	}
-	return create(&x509.Certificate{
-		SerialNumber:          newSerial(),
-		RawSubject:            subject,
-		NotBefore:             now,
-		NotAfter:              notAfter,
-		KeyUsage:              x509.KeyUsage(usage),
-		Policies:              []x509.OID{certificatePolicy},
-		BasicConstraintsValid: true,
-		SubjectKeyId:          keyID(public),
-		AuthorityKeyId:        a.Issuing.SubjectKeyId,
-		OCSPServer:            []string{a.url + "/pki/ocsp"},
-		IssuingCertificateURL: []string{a.url + "/pki/issuing.crt"},
-		CRLDistributionPoints: []string{a.url + "/pki/issuing.crl"},
-	}, a.Issuing, public, a.key)
 }
 
 // Anchors is root and issuing certificate in PEM: what a provider needs to

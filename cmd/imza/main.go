@@ -1,7 +1,8 @@
 // Command imza is the whole of imza: the gateway with an emulated operator
-// (up), the provider's side (sign), the administrators' (block, unblock, blocks,
-// audit, import) and tools for those who look into captures, connections and cards
-// (ota, smpp, card).
+// (up), or each in a process of its own (gateway, emulator), the provider's side
+// (sign), the administrators' (block, unblock, blocks, audit, import), load tests
+// (enrol, load, report) and tools for those who look into captures, connections and
+// cards (ota, smpp, card).
 package main
 
 import (
@@ -18,17 +19,21 @@ import (
 
 // commands are all commands and their flags.
 type commands struct {
-	Up      upCommand      `cmd:"" help:"Run everything in one process: gateway, operator, telephones and SIM cards."`
-	Gateway gatewayCommand `cmd:"" help:"Run the gateway alone, with operators that are elsewhere."`
-	Sign    signCommand    `cmd:"" help:"Have a file signed by telephone, as a provider does."`
-	Block   blockCommand   `cmd:"" help:"Block an employee for providers, or employees for a provider. It is in force when the command returns."`
-	Unblock unblockCommand `cmd:"" help:"Let a blocked employee sign for providers again, or employees for a provider."`
-	Blocks  blocksCommand  `cmd:"" help:"List the employees who are blocked."`
-	Audit   auditCommand   `cmd:"" help:"Who changed what, and whether somebody changed the log of it."`
-	Import  importCommand  `cmd:"" help:"Import organisations, employees or blocks from CSV, as an administrator."`
-	Card    cardCommand    `cmd:"" help:"SIM cards: in readers, or emulated."`
-	SMPP    smppCommand    `cmd:"" name:"smpp" help:"Look into PDUs, and try a message centre."`
-	OTA     otaCommand     `cmd:"" name:"ota" help:"Seal or open one secured packet (TS 102 225)."`
+	Up       upCommand       `cmd:"" help:"Run everything in one process: gateway, operator, telephones and SIM cards."`
+	Emulator emulatorCommand `cmd:"" help:"Run emulated operators alone, with up to millions of SIM cards and the people who hold them."`
+	Gateway  gatewayCommand  `cmd:"" help:"Run the gateway alone, with operators that are elsewhere."`
+	Sign     signCommand     `cmd:"" help:"Have a file signed by telephone, as a provider does."`
+	Block    blockCommand    `cmd:"" help:"Block an employee for providers, or employees for a provider. It is in force when the command returns."`
+	Unblock  unblockCommand  `cmd:"" help:"Let a blocked employee sign for providers again, or employees for a provider."`
+	Blocks   blocksCommand   `cmd:"" help:"List the employees who are blocked."`
+	Audit    auditCommand    `cmd:"" help:"Who changed what, and whether somebody changed the log of it."`
+	Import   importCommand   `cmd:"" help:"Import organisations, employees or blocks from CSV, as an administrator."`
+	Enrol    enrolCommand    `cmd:"" help:"Enrol the cards of \"imza emulator\" into a gateway, as an administrator."`
+	Load     loadCommand     `cmd:"" help:"Load-test a gateway with the people of \"imza emulator\": its balance is drawn at the end."`
+	Report   reportCommand   `cmd:"" help:"Figures of a load test, or of two side by side: a table, and a page with charts."`
+	Card     cardCommand     `cmd:"" help:"SIM cards: in readers, or emulated."`
+	SMPP     smppCommand     `cmd:"" name:"smpp" help:"Look into PDUs, and try a message centre."`
+	OTA      otaCommand      `cmd:"" name:"ota" help:"Seal or open one secured packet (TS 102 225)."`
 }
 
 // streams are where a command reads and writes.

@@ -164,6 +164,7 @@ func ignoreClosed(f func() error) func() error {
 // open takes the folder and the ports, and opens all that is kept: after it the
 // gateway can be filled and started.
 func (n *node) open(ctx context.Context) (web net.Listener, err error) {
+	roomyHeap()
 	if err := n.takeFolder(); err != nil {
 		return nil, err
 	}
@@ -211,7 +212,7 @@ func (n *node) startGateway(ctx context.Context, web net.Listener, also func(*ec
 	n.onClose(runAside(n.network.Run))
 
 	e := (&api.API{Gateway: g, Registry: n.registry, Authority: n.authority, Log: n.log}).Handler()
-	(&cabinet.Cabinet{Permissions: n.permissions, Registry: n.registry}).Mount(e)
+	(&cabinet.Cabinet{Permissions: n.permissions, Registry: n.registry, Authority: n.authority}).Mount(e)
 	e.GET("/metrics", echo.WrapHandler(promhttp.HandlerFor(metrics, promhttp.HandlerOpts{})))
 	server := &http.Server{Handler: e, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute}
 	also(e, server)

@@ -61,6 +61,7 @@ var status = map[gateway.Code]int{
 	gateway.VersionConflict:      http.StatusConflict,
 	gateway.CertificateRevoked:   http.StatusConflict,
 	gateway.LastOperator:         http.StatusConflict,
+	gateway.AlreadyEnrolled:      http.StatusConflict,
 	gateway.InvalidImport:        http.StatusBadRequest,
 	gateway.Internal:             http.StatusInternalServerError,
 }
@@ -83,6 +84,7 @@ var title = map[gateway.Code]string{
 	gateway.VersionConflict:      "Somebody else has changed it",
 	gateway.CertificateRevoked:   "A revoked certificate stays revoked",
 	gateway.LastOperator:         "The last operator stays",
+	gateway.AlreadyEnrolled:      "Already enrolled",
 	gateway.InvalidImport:        "The file cannot be imported",
 	gateway.Internal:             "Internal error",
 }

@@ -9,7 +9,8 @@
 //	view.go            permissions by provider
 //	organisations.go   organisations and their employees
 //	providers.go       providers
-//	subscribers.go     subscribers and certificates
+//	subscribers.go     subscribers and certificates; enrol.go enrols many at once,
+//	                   enrol_body.go reads who they are
 //	administrators.go  administrators
 //	audit.go           the audit log
 //	import.go          many at once, from a file: import_csv.go reads it,
@@ -32,6 +33,7 @@ import (
 	"imza/gateway"
 	"imza/gateway/registry"
 	"imza/gateway/strict"
+	"imza/pki"
 	"imza/policy"
 )
 
@@ -42,6 +44,7 @@ var openapi []byte
 type Cabinet struct {
 	Permissions *policy.Store
 	Registry    *registry.Registry
+	Authority   *pki.Authority // which certifies those who are enrolled
 }
 
 // root is before every path.
@@ -97,6 +100,7 @@ func (b *Cabinet) routes() []route {
 		{post, "/providers/:provider/key", b.renewProviderKey, operators, ""},
 		{put, "/providers/:provider/state", b.setProviderState, operators, ""},
 
+		{post, "/subscribers", b.enrol, operators, ""},
 		{get, "/subscribers/:msisdn", b.subscriber, operators, ""},
 		{put, "/subscribers/:msisdn/state", b.setSubscriberState, operators, ""},
 		{get, "/certificates/:serial", b.certificate, operators, ""},

@@ -19,7 +19,7 @@ import (
 // organisation.
 var operatorsOnly = map[string]bool{
 	"PUT /v1/admin/providers/:provider": true, "POST /v1/admin/providers/:provider/key": true, "PUT /v1/admin/providers/:provider/state": true,
-	"GET /v1/admin/subscribers/:msisdn": true, "PUT /v1/admin/subscribers/:msisdn/state": true,
+	"POST /v1/admin/subscribers": true, "GET /v1/admin/subscribers/:msisdn": true, "PUT /v1/admin/subscribers/:msisdn/state": true,
 	"GET /v1/admin/certificates/:serial": true, "PUT /v1/admin/certificates/:serial/state": true,
 	"GET /v1/admin/administrators": true, "PUT /v1/admin/administrators/:administrator": true, "DELETE /v1/admin/administrators/:administrator": true,
 	"POST /v1/admin/administrators/:administrator/key": true, "GET /v1/admin/audit/verify": true,
@@ -35,6 +35,8 @@ func TestRoles(t *testing.T) {
 		":serial", who.Certificates[0].Serial, ":administrator", "someone")
 	body := func(method, path string) any {
 		switch {
+		case method == "POST" && strings.HasSuffix(path, "/subscribers"):
+			return enrolmentOf(candidate(t, 900))
 		case method != "PUT":
 			return nil
 		case strings.HasSuffix(path, "/state"):
@@ -87,7 +89,7 @@ func TestRoles(t *testing.T) {
 			}
 		}
 	}
-	if want := 5 * (len(e.Routes()) - 1); seen != want || len(e.Routes()) != 31 {
+	if want := 5 * (len(e.Routes()) - 1); seen != want || len(e.Routes()) != 32 {
 		t.Errorf("%d of %d", seen, want)
 	}
 }

@@ -127,6 +127,13 @@ func (s *Stack) request(method, path, key string, body any, headers []string) (_
 			if id, ok := m["userId"].(string); ok && len(id) == 6 {
 				s.secrets.add(id) // a wrong one, too, is nobody else's business
 			}
+			if many, ok := m["subscribers"].([]map[string]any); ok { // who are enrolled
+				for _, one := range many {
+					if id, ok := one["userId"].(string); ok && len(id) == 6 {
+						s.secrets.add(id)
+					}
+				}
+			}
 		}
 		if sent, err = json.Marshal(body); err != nil {
 			return nil, nil, err

@@ -212,7 +212,7 @@ func runAside(t testing.TB, f func(context.Context)) {
 func (s *Stack) serve(t testing.TB, server *httptest.Server, g *gateway.Gateway, metrics *prometheus.Registry) {
 	t.Helper()
 	e := (&api.API{Gateway: g, Registry: s.Registry, Authority: s.Authority, Log: s.log}).Handler()
-	(&cabinet.Cabinet{Permissions: s.Permissions, Registry: s.Registry}).Mount(e)
+	(&cabinet.Cabinet{Permissions: s.Permissions, Registry: s.Registry, Authority: s.Authority}).Mount(e)
 	e.GET("/metrics", echo.WrapHandler(promhttp.HandlerFor(metrics, promhttp.HandlerOpts{})))
 	e.Logger.SetOutput(&s.secrets)
 	server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -161,51 +161,8 @@ func lastEntry(ctx context.Context, tx *sql.Tx) (last head, err error) {
 // linkColumns are those of a link, in the order of values and of reading.
 var linkColumns = "sequence, at, " + strings.Join(chainTexts[:], ", ") + ", previous, hash, seal"
 
-// linksAtOnce is how many entries one statement inserts: enough that PostgreSQL's
-// round trips do not count, few enough that SQLite finds its parameters fast.
-const linksAtOnce = 32
-
 func insertLinks(ctx context.Context, tx *sql.Tx, links []*link) error {
-	if len(links) >= linksAtOnce {
-		statement, err := tx.PrepareContext(ctx, insertOf(linksAtOnce))
-		if err != nil {
-			return err
-		}
-		defer statement.Close()
-		for ; len(links) >= linksAtOnce; links = links[linksAtOnce:] {
-			if _, err := statement.ExecContext(ctx, valuesOf(links[:linksAtOnce])...); err != nil {
-				return err
-			}
-		}
-	}
-	if len(links) == 0 {
-		return nil
-	}
-	_, err := tx.ExecContext(ctx, insertOf(len(links)), valuesOf(links)...)
-	return err
-}
-
-func insertOf(n int) string {
-	var b strings.Builder
-	b.WriteString("INSERT INTO audit (" + linkColumns + ") VALUES ")
-	columns := len(chainTexts) + 5
-	for i := range n * columns {
-		switch {
-		case i == 0:
-			b.WriteString("($1")
-		case i%columns == 0:
-			fmt.Fprintf(&b, "), ($%d", i+1)
-		default:
-			fmt.Fprintf(&b, ", $%d", i+1)
-		}
-	}
-	b.WriteString(")")
-	return b.String()
-}
-
-func valuesOf(links []*link) []any {
-	all := make([]any, 0, len(links)*(len(chainTexts)+5))
-	for _, l := range links {
+	_, err := insertRows(ctx, tx, "INSERT INTO audit ("+linkColumns+")", "", links, func(all []any, l *link) []any {
 		all = append(all, l.sequence, l.at)
 		for _, text := range l.texts {
 			all = append(all, string(text))
@@ -214,9 +171,9 @@ func valuesOf(links []*link) []any {
 		if previous == nil {
 			previous = []byte{} // not NULL
 		}
-		all = append(all, previous, l.hash, l.seal)
-	}
-	return all
+		return append(all, previous, l.hash, l.seal)
+	})
+	return err
 }
 
 // AuditFilter says which entries are wanted; its zero value, all.

@@ -41,9 +41,14 @@ type named struct {
 }
 
 // OrganisationNames returns the names of those organisations that are on record,
-// to be changed in this transaction: nobody else changes them until it ends.
+// to be changed in this transaction: nobody else changes them until it ends. tx may
+// be nil for who changes nothing.
 func (r *Registry) OrganisationNames(ctx context.Context, tx *sql.Tx, voens []policy.VOEN) (map[policy.VOEN]Names, error) {
-	all, err := known(ctx, tx, `SELECT voen, name FROM organisations WHERE voen`, `ORDER BY voen`+r.lock(), voens,
+	end := `ORDER BY voen`
+	if tx != nil {
+		end += r.lock()
+	}
+	all, err := known(ctx, r.or(tx), `SELECT voen, name FROM organisations WHERE voen`, end, voens,
 		func(v policy.VOEN) []any { return []any{v} }, func(n *named) []any { return []any{&n.VOEN, &n.Name} })
 	names := make(map[policy.VOEN]Names, len(all))
 	for _, n := range all {

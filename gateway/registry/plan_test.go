@@ -51,6 +51,9 @@ func TestNothingIsSearchedFromEndToEnd(t *testing.T) {
 	check("key", plan(providerByKey, hashKey("k")))
 	check("subscriber", plan(subscriberByUserID, "+994500000001", []byte("hash")), "certificates_iccid")
 	check("certificate", plan(certificateBySerial, "4f"))
+	check("numbers", strings.ReplaceAll(plan(holdersBy+`msisdn IN (VALUES ($1), ($2))`, "+994500000001", "+994500000002"), "SCAN 2-ROW VALUES CLAUSE", ""), "(msisdn=?)")
+	check("cards", strings.ReplaceAll(plan(holdersBy+`iccid IN (VALUES ($1), ($2))`, "1", "2"), "SCAN 2-ROW VALUES CLAUSE", ""), "(iccid=?)")
+	check("certificates of cards", strings.ReplaceAll(plan(certificatesBy+`iccid IN (VALUES ($1), ($2))`, "1", "2"), "SCAN 2-ROW VALUES CLAUSE", ""), "certificates_iccid (iccid=?)")
 	now := time.Now()
 	for name, c := range map[string]struct {
 		filter EmployeeFilter

@@ -48,17 +48,30 @@ func Text(field, s string) error {
 func Decode(body []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.UseNumber() // whether a number fits is judged with its field
-	if err := check(d, reflect.TypeOf(into)); err != nil {
+	if err := check(d, reflect.TypeOf(into), func(string) {}); err != nil {
 		return err
 	}
 	if err := json.Unmarshal(body, into); err != nil {
 		var wrongType *json.UnmarshalTypeError
 		if errors.As(err, &wrongType) && wrongType.Field != "" {
-			return gateway.Invalid(wrongType.Field, "cannot be a JSON "+wrongType.Value)
+			return gateway.Invalid(pathAt(body, into, wrongType.Offset), "cannot be a JSON "+wrongType.Value)
 		}
 		return notJSON()
 	}
 	return nil
+}
+
+// pathAt finds the first value that ends at an offset or behind it. The decoder
+// does not say which of a list's it is.
+func pathAt(body []byte, into any, offset int64) (at string) {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	_ = check(d, reflect.TypeOf(into), func(path string) {
+		if at == "" && d.InputOffset() >= offset {
+			at = path
+		}
+	})
+	return at
 }
 
 func notJSON() error { return gateway.Invalid("body", "is not a JSON object") }
@@ -66,10 +79,10 @@ func notJSON() error { return gateway.Invalid("body", "is not a JSON object") }
 // maxDepth is more than any request nests, and keeps a body of brackets cheap.
 const maxDepth = 8
 
-// check reads one JSON value and looks at the names and the texts in it. The
-// decoder itself would take a name in any case, the last of two, and U+FFFD for
-// what is not UTF-8.
-func check(d *json.Decoder, into reflect.Type) error {
+// check reads one JSON value, looks at the names and the texts in it, and tells of
+// each value within it where it was. The decoder itself would take a name in any
+// case, the last of two, and U+FFFD for what is not UTF-8.
+func check(d *json.Decoder, into reflect.Type, saw func(path string)) error {
 	var open []*level
 	for {
 		token, err := d.Token()
@@ -94,6 +107,7 @@ func check(d *json.Decoder, into reflect.Type) error {
 				if err := checkText(path, token, top.array && of != nil && of.Kind() == reflect.String); err != nil {
 					return err
 				}
+				saw(path)
 			}
 		}
 		if _, delim := token.(json.Delim); end {

@@ -17,7 +17,11 @@ type body struct {
 		Kind string `json:"kind"`
 	} `json:"inner"`
 	Many []struct {
-		Kind string `json:"kind"`
+		Kind  string `json:"kind"`
+		Size  int    `json:"size"`
+		Parts []struct {
+			Big bool `json:"big"`
+		} `json:"parts"`
 	} `json:"many"`
 	Hidden string `json:"-"`
 }
@@ -38,6 +42,10 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 		`{"name":1}`: "name", `{"name":["a"]}`: "name", `{"name":true}`: "name", `{"number":"1"}`: "number", `{"number":1.5}`: "number",
 		`{"number":1e400}`: "number", `{"number":9223372036854775808}`: "number", `{"list":"a"}`: "list", `{"list":{}}`: "list", `{"inner":"a"}`: "inner",
 		`{"list":["a",1]}`: "list[1]", `{"list":["a",["b"]]}`: "list[1]", `{"list":[{}]}`: "list[0]", `{"list":["a",null]}`: "list[1]", `{"list":[true]}`: "list[0]",
+
+		`{"many":[{"kind":"a"},{"kind":1}]}`: "many[1].kind", `{"many":[{"size":1},{"size":"1"},{"size":"2"}]}`: "many[1].size", `{"many":[{"size":1.5}]}`: "many[0].size",
+		`{"many":[{},5]}`: "many[1]", `{"many":[[]]}`: "many[0]", `{"many":[{"kind":{}}]}`: "many[0].kind", `{"many":[{"kind":[ "a" ]}]}`: "many[0].kind", `{"many":{}}`: "many",
+		`{"many":[{"parts":[{"big":true}]}, {"parts" : [{"big":false}, {"big" : "yes" } ]}]}`: "many[1].parts[1].big", `{"many":[{"parts":[7]}]}`: "many[0].parts[0]",
 
 		`{"name":"a\u0000"}`: "name", `{"list":["a","\u0000"]}`: "list[1]", "{\"name\":\"\xff\"}": "name", "{\"inner\":{\"kind\":\"\xc0\xaf\"}}": "inner.kind",
 		`{"name":"\ud800"}`: "name", "{\"name\":\"\ufffd\"}": "name", "{\"na\xffme\":1}": "na\ufffdme", "{\"name\":\"\x00\"}": "body", "\x00": "body",

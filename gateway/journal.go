@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -36,7 +35,7 @@ func (g *Gateway) drain(ctx context.Context) error {
 			}
 			entries = append(entries, e)
 		}
-		if err := g.journal.Record(ctx, lastOfEach(entries)); err != nil {
+		if err := g.journal.Record(ctx, entries); err != nil {
 			return err
 		}
 		if err := g.redis.XDel(ctx, keyJournal, ids...).Err(); err != nil {
@@ -46,18 +45,6 @@ func (g *Gateway) drain(ctx context.Context) error {
 			return nil // more may have come meanwhile: for the next turn
 		}
 	}
-}
-
-// lastOfEach leaves out that a transaction was accepted where its end is among the
-// entries: the end says that, too.
-func lastOfEach(entries []Entry) []Entry {
-	final := make(map[string]bool, len(entries))
-	for _, e := range entries {
-		if e.State.Final() {
-			final[e.ID] = true
-		}
-	}
-	return slices.DeleteFunc(entries, func(e Entry) bool { return !e.State.Final() && final[e.ID] })
 }
 
 // journalBatch is how many entries are moved at once.

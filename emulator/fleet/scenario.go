@@ -61,7 +61,10 @@ type Centre struct {
 type Restart struct{ After, Down time.Duration }
 
 const (
-	defaultBinds = 4
+	// defaultBinds is what a gateway is told where the scenario does not say. One
+	// connection carries more than two cores can sign; with several the same PDUs
+	// go out in more and smaller writes.
+	defaultBinds = 1
 	mostBinds    = 64
 	// lateBy is how long who is late takes at each prompt, if nothing else is said:
 	// longer than a gateway waits.

@@ -23,24 +23,32 @@ func (r *Registry) Record(ctx context.Context, entries []gateway.Entry) error {
 		return fmt.Errorf("registry: %w", err)
 	}
 	defer tx.Rollback()
-	statement, err := tx.PrepareContext(ctx, `INSERT INTO transactions (id, provider, msisdn, voen, serial, accepted, deadline, state, reason, ended)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-		ON CONFLICT (id) DO UPDATE SET state = excluded.state, reason = excluded.reason, ended = excluded.ended
-		WHERE transactions.ended IS NULL AND excluded.ended IS NOT NULL`)
-	if err != nil {
-		return fmt.Errorf("registry: %w", err)
-	}
-	defer statement.Close()
-	// In one order, so that two nodes with the same entries do not wait for each
-	// other; of one transaction the order stays.
-	entries = slices.SortedStableFunc(slices.Values(entries), func(a, b gateway.Entry) int { return strings.Compare(a.ID, b.ID) })
-	for _, e := range entries {
-		ended := sql.NullInt64{Int64: e.Ended.UnixMilli(), Valid: e.State.Final()}
-		if _, err := statement.ExecContext(ctx, e.ID, e.Provider, e.MSISDN, e.VOEN, e.Serial, e.Accepted.UnixMilli(), e.Deadline.UnixMilli(), e.State, e.Reason, ended); err != nil {
-			return fmt.Errorf("registry: transaction %s: %w", e.ID, err)
-		}
+	if _, err := insertRows(ctx, tx, `INSERT INTO transactions (id, provider, msisdn, voen, serial, accepted, deadline, state, reason, ended)`,
+		` ON CONFLICT (id) DO UPDATE SET state = excluded.state, reason = excluded.reason, ended = excluded.ended
+		WHERE transactions.ended IS NULL AND excluded.ended IS NOT NULL`, oneOfEach(entries), func(all []any, e gateway.Entry) []any {
+			ended := sql.NullInt64{Int64: e.Ended.UnixMilli(), Valid: e.State.Final()}
+			return append(all, e.ID, e.Provider, e.MSISDN, e.VOEN, e.Serial, e.Accepted.UnixMilli(), e.Deadline.UnixMilli(), e.State, e.Reason, ended)
+		}); err != nil {
+		return fmt.Errorf("registry: transactions: %w", err)
 	}
 	return tx.Commit()
+}
+
+// oneOfEach leaves one entry of each transaction: its first end, or that it was
+// accepted. They are in one order, so that two nodes with the same entries do not
+// wait for each other.
+func oneOfEach(entries []gateway.Entry) (one []gateway.Entry) {
+	sorted := slices.SortedStableFunc(slices.Values(entries), func(a, b gateway.Entry) int { return strings.Compare(a.ID, b.ID) })
+	for _, e := range sorted {
+		last := len(one) - 1
+		switch {
+		case last < 0 || one[last].ID != e.ID:
+			one = append(one, e)
+		case e.State.Final() && !one[last].State.Final():
+			one[last] = e
+		}
+	}
+	return one
 }
 
 const entryColumns = `SELECT id, provider, msisdn, voen, serial, accepted, deadline, state, reason, ended FROM transactions`

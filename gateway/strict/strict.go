@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"imza/gateway"
@@ -155,17 +156,24 @@ func newLevel(path string, of reflect.Type, array bool) *level {
 	return l
 }
 
+// read are the names of the types that were read before.
+var read sync.Map // of reflect.Type: map[string]reflect.Type
+
 // names are those that a struct's tags have.
 func names(of reflect.Type) map[string]reflect.Type {
-	known := make(map[string]reflect.Type)
 	if of == nil || of.Kind() != reflect.Struct {
-		return known
+		return nil
 	}
+	if known, ok := read.Load(of); ok {
+		return known.(map[string]reflect.Type)
+	}
+	known := make(map[string]reflect.Type)
 	for i := range of.NumField() {
 		if name, _, _ := strings.Cut(of.Field(i).Tag.Get("json"), ","); name != "" && name != "-" {
 			known[name] = of.Field(i).Type
 		}
 	}
+	read.Store(of, known)
 	return known
 }
 

@@ -98,6 +98,7 @@ func New(c Config) *Gateway {
 	if err != nil {
 		panic(err) // cannot be: the options are right
 	}
+	g.permissions.Carry = g.carryOut
 	g.limits = admitLimits(cmp.Or(c.PromptLimit, 10))
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	return g
@@ -106,7 +107,7 @@ func New(c Config) *Gateway {
 // How often the standing work is done; each time costs a round trip.
 const (
 	sweepEvery     = 200 * time.Millisecond
-	drainEvery     = 100 * time.Millisecond
+	drainEvery     = 250 * time.Millisecond // each commit empties the caches of those who look into SQLite
 	reconcileEvery = 30 * time.Second
 	renewEvery     = 100 * time.Millisecond // a quarter of the time that it holds
 	// workTime is how long a piece of it may take: a database that is gone without

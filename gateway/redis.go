@@ -81,16 +81,7 @@ func (g *Gateway) carryOut(ctx context.Context, command redis.Cmder) error {
 
 // runScript has a script carried out that answers with a list.
 func (g *Gateway) runScript(ctx context.Context, script *redis.Script, keys []string, args ...any) ([]string, error) {
-	command := make([]any, 0, 3+len(keys)+len(args))
-	command = append(command, "evalsha", script.Hash(), len(keys))
-	for _, k := range keys {
-		command = append(command, k)
-	}
-	run := redis.NewCmd(ctx, append(command, args...)...)
-	err := g.carryOut(ctx, run)
-	if redis.HasErrorPrefix(err, "NOSCRIPT") { // a server that has just started
-		return stringsOf(script.Eval(ctx, g.redis, keys, args...))
-	}
+	run, err := policy.RunScript(ctx, g.redis, g.carryOut, script, keys, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,7 @@ var migrations embed.FS
 type Record struct {
 	db      *sql.DB
 	dialect goose.Dialect
+	get     *sql.Stmt
 	saves   chan struct{} // a place for each save under way
 	tries   chan struct{}
 }
@@ -51,14 +52,23 @@ func OpenRecord(ctx context.Context, db *sql.DB, dialect goose.Dialect) (*Record
 	if _, err := db.ExecContext(ctx, `DELETE FROM permission_saves WHERE at < $1`, time.Now().AddDate(0, 0, -1).UnixMilli()); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
-	return &Record{db, dialect, make(chan struct{}, savesAtOnce), make(chan struct{}, 1)}, nil
+	get, err := db.PrepareContext(ctx, `SELECT s.version, s.block_all, x.provider FROM permission_sets s
+		LEFT JOIN permission_exceptions x ON x.voen = s.voen AND x.fin = s.fin WHERE s.voen = $1 AND s.fin = $2`)
+	if err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	return &Record{db, dialect, get, make(chan struct{}, savesAtOnce), make(chan struct{}, 1)}, nil
 }
 
 // Get reads the set of one employee; one never saved is the zero Set.
 func (r *Record) Get(ctx context.Context, e Employee) (s Set, err error) {
 	// One statement, so that what it reads is of one moment.
-	rows, err := r.db.QueryContext(ctx, `SELECT s.version, s.block_all, x.provider FROM permission_sets s
-		LEFT JOIN permission_exceptions x ON x.voen = s.voen AND x.fin = s.fin WHERE s.voen = $1 AND s.fin = $2`, e.VOEN, e.FIN)
+	if r.dialect == goose.DialectSQLite3 {
+		// A few rows by their key are there at once; a context that can end would cost
+		// two goroutines.
+		ctx = context.WithoutCancel(ctx)
+	}
+	rows, err := r.get.QueryContext(ctx, e.VOEN, e.FIN)
 	if err != nil {
 		return Set{}, fmt.Errorf("policy: %w", err)
 	}

@@ -41,6 +41,9 @@ import (
 type Store struct {
 	Record *Record
 	Redis  *redis.Client // its OnConnect is OpenEpoch
+	// Carry brings a command of a load to Redis, together with what others bring at
+	// that moment; nil: each goes by itself. It is set before the store is used.
+	Carry func(ctx context.Context, command redis.Cmder) error
 
 	renewing, givingUp singleflight.Group
 	moving             moving // of renewing
@@ -296,7 +299,15 @@ func (s *Store) Load(ctx context.Context, e Employee) error {
 // load tries once.
 func (s *Store) load(ctx context.Context, e Employee) (bool, error) {
 	keys := []string{SetKey(e), gateKey(e)}
-	found, err := look.Run(ctx, s.Redis, keys[1:], rand.Text(), int(2*lifetime/time.Second)).StringSlice()
+	carry := s.Carry
+	if carry == nil {
+		carry = s.Redis.Process
+	}
+	run, err := RunScript(ctx, s.Redis, carry, look, keys[1:], rand.Text(), int(2*lifetime/time.Second))
+	if err != nil {
+		return false, err
+	}
+	found, err := run.StringSlice()
 	switch {
 	case err != nil:
 		return false, err
@@ -317,7 +328,10 @@ func (s *Store) load(ctx context.Context, e Employee) (bool, error) {
 	for _, p := range set.Exceptions {
 		args = append(args, string(p))
 	}
-	return put.Run(ctx, s.Redis, keys, args...).Bool()
+	if run, err = RunScript(ctx, s.Redis, carry, put, keys, args...); err != nil {
+		return false, err
+	}
+	return run.Bool()
 }
 
 // giveUp ends saves that a process left behind: they are on record, or never

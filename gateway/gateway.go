@@ -107,7 +107,7 @@ func New(c Config) *Gateway {
 // How often the standing work is done; each time costs a round trip.
 const (
 	sweepEvery     = 200 * time.Millisecond
-	drainEvery     = 250 * time.Millisecond // each commit empties the caches of those who look into SQLite
+	drainEvery     = 100 * time.Millisecond
 	reconcileEvery = 30 * time.Second
 	renewEvery     = 100 * time.Millisecond // a quarter of the time that it holds
 	// workTime is how long a piece of it may take: a database that is gone without

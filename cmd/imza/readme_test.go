@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -130,4 +132,76 @@ func TestDocumentationLinks(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The guide to load tests is walked through with processes of their own, on free
+// ports, and without leaving its folder.
+func TestLoadGuide(t *testing.T) {
+	t.Parallel()
+	guide, err := os.ReadFile("../../docs/load.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if out, err := exec.Command("go", "build", "-o", filepath.Join(dir, "imza"), ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	control, web := freeAddr(t), freeAddr(t)
+	tried := 0
+	for _, command := range readmeCommands(t, string(guide)) {
+		tried++
+		switch {
+		case strings.HasPrefix(command, "imza emulator"):
+			serveCommand(t, dir, command+" --addr 127.0.0.1:0 --control "+control)
+		case strings.HasPrefix(command, "imza gateway"):
+			serveCommand(t, dir, command+" --http "+web)
+		default:
+			if strings.HasPrefix(command, "imza load") {
+				command += " --emulator http://" + control
+			}
+			shell := exec.Command("sh", "-c", "PATH=.:$PATH; . data/gateway.env; "+command)
+			shell.Dir = dir
+			if out, err := shell.CombinedOutput(); err != nil {
+				t.Fatalf("%s\n%v\n%s", command, err, out)
+			}
+		}
+	}
+	if tried != 6 {
+		t.Errorf("%d commands were tried, of 6", tried)
+	}
+	if page, err := os.ReadFile(filepath.Join(dir, "report.html")); err != nil || !strings.Contains(string(page), "</html>") {
+		t.Errorf("the page: %d octets, %v", len(page), err)
+	}
+}
+
+// serveCommand runs a command beside the test, from when it says that it is up.
+func serveCommand(t *testing.T, dir, command string) {
+	t.Helper()
+	shell := exec.Command("sh", "-c", "PATH=.:$PATH; exec "+command)
+	shell.Dir, shell.Stderr = dir, t.Output()
+	out, err := shell.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := shell.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = shell.Process.Kill(); _ = shell.Wait() })
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if strings.Contains(lines.Text(), "Ctrl-C stops it") {
+			return
+		}
+	}
+	t.Fatalf("%s: it ended without having been up", command)
+}
+
+// freeAddr is an address of this machine at which nobody listens.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }

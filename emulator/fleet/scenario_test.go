@@ -157,3 +157,19 @@ func FuzzScenario(f *testing.F) {
 		}
 	})
 }
+
+// The scenario that the guide shows is one.
+func TestScenarioOfTheGuide(t *testing.T) {
+	guide, err := os.ReadFile("../../docs/load.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, shown, _ := strings.Cut(string(guide), "```yaml\n")
+	shown, _, whole := strings.Cut(shown, "```")
+	if !whole {
+		t.Fatal("the guide shows none")
+	}
+	if s, err := ParseScenario([]byte(shown)); err != nil || len(s.People) != 4 {
+		t.Errorf("%+v, %v", s, err)
+	}
+}

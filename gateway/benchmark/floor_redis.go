@@ -47,7 +47,7 @@ func newScripts(ctx context.Context, server *redisServer) (*scripts, error) {
 		return nil, err
 	}
 	s := &scripts{client: client, gateway: gateway.New(gateway.Config{
-		Redis: client, MasterKey: make([]byte, 16), Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})}
+		Redis: client, Permissions: new(policy.Store), MasterKey: make([]byte, 16), Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})}
 	if err = s.example(); err == nil {
 		err = s.prepare(ctx, server.client)
 	}

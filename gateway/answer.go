@@ -99,10 +99,13 @@ func (g *Gateway) receiveSegment(ctx context.Context, m *smpp.ShortMessage) erro
 		return nil
 	}
 	if part.Total == 1 {
-		// Nothing has to be kept for others: finish stores what comes of it, and
-		// judges whether this is still the telephone's transaction.
+		// Nothing has to be kept for others: finish stores what comes of it. What is
+		// not the answer to the transaction that this node knows may be that to
+		// another, which the telephone has by now.
 		if t := g.underWay.on(msisdn); t != nil {
-			return g.take(ctx, at, t, []sms.Part{part})
+			if why, err := g.take(ctx, at, t, []sms.Part{part}); err != nil || why == taken {
+				return err
+			}
 		}
 	}
 	found, err := g.runScript(ctx, collect, []string{keyTelephone(msisdn)},
@@ -117,76 +120,83 @@ func (g *Gateway) receiveSegment(ctx context.Context, m *smpp.ShortMessage) erro
 	case "stored":
 		return nil // and others are missing
 	}
-	return g.assemble(ctx, at, found[1], found[2:])
+	why, err := g.assemble(ctx, at, found[1], found[2:])
+	if err == nil && why != taken {
+		g.drop(why)
+	}
+	return err
 }
 
+// Why nothing came of a message for a transaction; taken, if something did.
+const (
+	taken             = ""
+	segmentsDoNotFit  = "segments do not fit"
+	noResponsePacket  = "no response packet"
+	notFromTheCard    = "not from the card"
+	ofAnotherQuestion = "answers another challenge"
+	transactionGone   = "its transaction is gone"
+)
+
 // assemble puts a whole message for a transaction together.
-func (g *Gateway) assemble(ctx context.Context, at time.Time, id string, segments []string) error {
+func (g *Gateway) assemble(ctx context.Context, at time.Time, id string, segments []string) (why string, err error) {
 	parts := make([]sms.Part, 0, len(segments))
 	for _, ud := range segments {
 		p, err := sms.ParseUserData([]byte(ud))
 		if err != nil {
-			return err // cannot be: it was parsed before it was stored
+			return "", err // cannot be: it was parsed before it was stored
 		}
 		parts = append(parts, p)
 	}
 	t := g.underWay.find(id)
 	if t == nil {
-		var err error
 		if t, err = g.load(ctx, id); errors.Is(err, errGone) {
-			g.drop("its transaction is gone")
-			return nil
+			return transactionGone, nil
 		} else if err != nil {
-			return err
+			return "", err
 		}
 	}
 	return g.take(ctx, at, t, parts)
 }
 
 // take takes all segments of a message for a transaction.
-func (g *Gateway) take(ctx context.Context, at time.Time, t *Transaction, parts []sms.Part) error {
+func (g *Gateway) take(ctx context.Context, at time.Time, t *Transaction, parts []sms.Part) (why string, err error) {
 	message, err := sms.Join(parts)
 	if err != nil {
-		g.drop("segments do not fit")
-		return nil
+		return segmentsDoNotFit, nil
 	}
 	if message.Kind != sms.ResponsePacket {
-		g.drop("no response packet")
-		return nil
+		return noResponsePacket, nil
 	}
 	t.Answered = at
 	return g.answer(ctx, t, message.Payload)
 }
 
 // answer takes a whole response packet from a telephone that has a transaction.
-func (g *Gateway) answer(ctx context.Context, t *Transaction, packet []byte) error {
+func (g *Gateway) answer(ctx context.Context, t *Transaction, packet []byte) (why string, err error) {
 	channel, err := g.channel(t.ICCID)
 	if err != nil {
-		return err
+		return "", err
 	}
 	response, err := channel.OpenResponse(packet)
 	if err != nil {
-		g.drop("not from the card")
-		return nil
+		return notFromTheCard, nil
 	}
 	if response.Counter != t.Counter {
-		g.drop("answers another challenge")
-		return nil
+		return ofAnotherQuestion, nil
 	}
 	if response.Status == ota.StatusCounterLow {
-		return g.counterLow(ctx, t)
+		return taken, g.counterLow(ctx, t)
 	}
-	o, reply := g.judge(ctx, t, response)
-	if reply != nil {
-		return reply
+	o, err := g.judge(ctx, t, response)
+	if err != nil {
+		return "", err
 	}
 	o.line, t.Verified = answered, micros(time.Now())
 	_, err = g.finish(ctx, t, o)
 	if errors.Is(err, errGone) {
-		g.drop("its transaction is gone")
-		return nil
+		return transactionGone, nil
 	}
-	return err
+	return taken, err
 }
 
 // hintCounterLow is the reason of a transaction that expires after its card said

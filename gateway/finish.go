@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -52,7 +53,7 @@ if found[1] ~= 'pending' then
   redis.call('ZREM', deadlines, id)
   if found[7] == attempt then return {'ended', found[1], found[8], found[9]} end -- run again after a lost answer
   if line == 'answered' and redis.call('HGET', telephone, 'id') == id then redis.call('HDEL', telephone, 'id') end
-  return {'was', found[1]}
+  return {'was', found[1], found[7] or ''}
 end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -105,7 +106,9 @@ func (g *Gateway) finish(ctx context.Context, t *Transaction, o outcome) (State,
 			return g.ended(t, o, answer)
 		case "was":
 			g.underWay.ended(t.ID, nil)
-			g.metrics.was(t, State(answer[1]))
+			if strings.HasPrefix(answer[2], g.name) { // by an attempt of this node
+				g.metrics.was(t, State(answer[1]))
+			}
 			return State(answer[1]), nil
 		case "unknown":
 			if err := g.permissions.Load(ctx, *t.Employee); err != nil {
@@ -114,6 +117,7 @@ func (g *Gateway) finish(ctx context.Context, t *Transaction, o outcome) (State,
 		case "early": // this node's clock is ahead of Redis's, which counts
 			return Pending, nil
 		default:
+			g.underWay.ended(t.ID, nil)
 			return "", errGone
 		}
 	}

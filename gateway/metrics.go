@@ -40,9 +40,13 @@ const mostUnsure = 10_000
 func (m *metrics) unsure(id string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.unknown) < mostUnsure {
-		m.unknown[id] = struct{}{}
+	for other := range m.unknown { // of most of them nothing comes any more: any may go
+		if len(m.unknown) < mostUnsure {
+			break
+		}
+		delete(m.unknown, other)
 	}
+	m.unknown[id] = struct{}{}
 }
 
 // sure tells whether it was not known how a transaction stands, until now.

@@ -127,7 +127,7 @@ const (
 	keyUnreadable = "imza:journal:unreadable" // stream of entries that were put aside
 	keyJournal    = "imza:journal"            // stream of entries that SQL does not have yet
 	keySegments   = "imza:segments:"          // + id: hash, user data by message and sequence number
-	channelFinal  = "imza:final"              // ids of transactions that have just ended
+	channelFinal  = "imza:final"              // "NODE ID" of transactions that have just ended, if another node may wait for them
 )
 
 // keySet is where the permission set that has a say is; empty if none has.

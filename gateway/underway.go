@@ -131,12 +131,20 @@ func (u *underWay) ended(id string, final *Transaction) {
 	u.drop(id, p)
 }
 
+// atOnce is how many transactions forget looks at: the lock is not to be held for
+// long, and a map begins at another place each time.
+const atOnce = 5000
+
 // forget drops transactions whose deadline is long past: another node ended them,
 // and this one was not told.
 func (u *underWay) forget(before time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	looked := 0
 	for id, p := range u.ids {
+		if looked++; looked > atOnce {
+			return
+		}
 		if p.transaction != nil && p.transaction.Deadline.Before(before) {
 			u.over(id, p)
 			u.drop(id, p)

@@ -58,6 +58,15 @@ func openWorldAt(t *testing.T, addr string, open func() (*sql.DB, goose.Dialect)
 		}
 		n := &node{Store: &Store{Record: record}, number: i, lines: &lines{addr: addr}}
 		n.Redis = n.lines.client(instead)
+		pipe, err := n.Redis.AsyncAutoPipelineWithOptions(&redis.AutoPipelineOptions{Unordered: true, MaxConcurrentBatches: 4, MaxBatchSize: 16})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.Carry = func(ctx context.Context, c redis.Cmder) error {
+			ctx, cancel := context.WithTimeout(ctx, 800*time.Millisecond)
+			defer cancel()
+			return pipe.Submit(ctx, c).WaitContext(ctx)
+		}
 		t.Cleanup(func() { n.Redis.Close() })
 		w.nodes = append(w.nodes, n)
 	}

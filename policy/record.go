@@ -63,11 +63,6 @@ func OpenRecord(ctx context.Context, db *sql.DB, dialect goose.Dialect) (*Record
 // Get reads the set of one employee; one never saved is the zero Set.
 func (r *Record) Get(ctx context.Context, e Employee) (s Set, err error) {
 	// One statement, so that what it reads is of one moment.
-	if r.dialect == goose.DialectSQLite3 {
-		// A few rows by their key are there at once; a context that can end would cost
-		// two goroutines.
-		ctx = context.WithoutCancel(ctx)
-	}
 	rows, err := r.get.QueryContext(ctx, e.VOEN, e.FIN)
 	if err != nil {
 		return Set{}, fmt.Errorf("policy: %w", err)

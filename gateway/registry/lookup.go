@@ -10,8 +10,6 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/pressly/goose/v3"
-
 	"imza/gateway"
 	"imza/policy"
 	"imza/simcard"
@@ -71,22 +69,10 @@ func (r *Registry) hashUserID(m simcard.MSISDN, userID string) []byte {
 	return mac.Sum(nil)
 }
 
-// brief is the context of a look at a few rows by their key. SQLite answers it
-// from memory or from one page of the file, which nothing can hold up for long, and
-// a context that can end would cost two goroutines each time: one of database/sql,
-// one of the driver.
-func (r *Registry) brief(ctx context.Context) context.Context {
-	if r.dialect == goose.DialectSQLite3 {
-		return context.WithoutCancel(ctx)
-	}
-	return ctx
-}
-
 // Subscriber implements gateway.Directory. An unknown number and a wrong User
 // ID take the same way through it.
 func (r *Registry) Subscriber(ctx context.Context, m simcard.MSISDN, userID string) (gateway.Subscriber, error) {
 	s := gateway.Subscriber{MSISDN: m}
-	ctx = r.brief(ctx)
 	rows, err := r.lookups.subscriber.QueryContext(ctx, m, r.hashUserID(m, userID))
 	if err != nil {
 		return s, fmt.Errorf("registry: %w", err)
@@ -118,7 +104,7 @@ func (r *Registry) Subscriber(ctx context.Context, m simcard.MSISDN, userID stri
 // Certificate implements gateway.Directory.
 func (r *Registry) Certificate(ctx context.Context, serial string) (gateway.Certificate, error) {
 	var w certificateRow
-	if err := r.lookups.certificate.QueryRowContext(r.brief(ctx), serial).Scan(w.fields()...); err != nil {
+	if err := r.lookups.certificate.QueryRowContext(ctx, serial).Scan(w.fields()...); err != nil {
 		return gateway.Certificate{}, unknown(err, "certificate")
 	}
 	return r.lookups.certificateOf(w)

@@ -61,12 +61,12 @@ func tellBalance(w io.Writer, b *load.Balance) {
 // tellPhases prints how long it took, from when requests were due.
 func tellPhases(w io.Writer, phases []load.Figures) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(t, "phase\tasked\tsigned\tsigned/s\tp50\tp99\tp99.9\tmax\t\n")
+	fmt.Fprint(t, "phase\tasked\tsigned\tp50\tp99\tp99.9\tmax\t\n")
 	for _, p := range phases {
 		if p.Asked == 0 {
 			continue
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%.0f\t", p.Phase.Name, load.Thousands(p.Asked), load.Thousands(p.Signed), p.Rate())
+		fmt.Fprintf(t, "%s\t%s\t%s\t", p.Phase.Name, load.Thousands(p.Asked), load.Thousands(p.Signed))
 		for _, q := range []float64{50, 99, 99.9, 100} {
 			fmt.Fprintf(t, "%s\t", load.Short(p.At(q)))
 		}

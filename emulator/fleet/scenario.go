@@ -50,7 +50,7 @@ const (
 type Centre struct {
 	Name, Prefix string
 	Network      *emulator.Network // nil: that of the scenario
-	Binds        int               // that may be open, and that the gateway opens; 0: four, and as many as one likes may be
+	Binds        int               // that may be open, and that the gateway opens; 0: one, and as many as one likes may be
 	Rate         float64           // submit_sm a second; 0: without limit
 	Addr         string            // empty: the next of the emulator's
 	Restart      Restart
@@ -66,6 +66,8 @@ const (
 	// go out in more and smaller writes.
 	defaultBinds = 1
 	mostBinds    = 64
+	// longestBack is as long as a centre surely remembers who is away.
+	longestBack = time.Minute
 	// lateBy is how long who is late takes at each prompt, if nothing else is said:
 	// longer than a gateway waits.
 	lateBy = 150 * time.Second

@@ -144,8 +144,11 @@ func (f *sortFile) sort() (s Sort, err error) {
 	switch f.Does {
 	case Signs, Cancels, WrongOnce, WrongAlways, Blocked, Absent, Off, ChangesTelephone:
 	case Away:
-		if f.Back <= 0 {
+		switch {
+		case f.Back <= 0:
 			return s, errors.New("back: how long is who is away?")
+		case f.Back > longestBack:
+			return s, fmt.Errorf("back: %s; at most %s", f.Back, longestBack)
 		}
 		return s, nil
 	case Late:

@@ -32,16 +32,6 @@ type Figures struct {
 	Phase         Phase
 	Asked, Signed int64
 	Latency       *hdrhistogram.Histogram // in µs, from due to released
-	from, to      time.Duration           // the first due, and the last released
-}
-
-// Rate is how many were signed a second, from when the first request was due until
-// the last signature was there.
-func (f *Figures) Rate() float64 {
-	if f.to <= f.from {
-		return 0
-	}
-	return float64(f.Signed) / (f.to - f.from).Seconds()
 }
 
 // At is the latency that so many in a hundred did not exceed.
@@ -89,16 +79,11 @@ func (c *account) close(r *Request) {
 		record(c.lag, r.Sent)
 	}
 	p := c.phases[r.Phase]
-	if p.Asked++; p.Asked == 1 || r.Due < p.from {
-		p.from = r.Due
-	}
+	p.Asked++
 	if r.End == Signed {
 		p.Signed++
 		c.second.signed++
 		record(p.Latency, r.Released)
-		if after, ok := r.Latency(); ok {
-			p.to = max(p.to, r.Due+after)
-		}
 		c.second.latencies = append(c.second.latencies, r.Released)
 	}
 	if r.End.Refused() {

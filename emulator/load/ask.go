@@ -128,7 +128,7 @@ func (g *Generator) wait(a *asked) {
 		case g.api.isHalted():
 			a.End = NotWaitedFor
 		case time.Now().Before(a.deadline):
-			if err != nil {
+			if err != nil || time.Until(a.deadline) < time.Second { // then a poll does not wait
 				time.Sleep(again)
 			}
 		case err != nil:

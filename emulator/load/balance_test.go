@@ -1,6 +1,7 @@
 package load
 
 import (
+	"errors"
 	"maps"
 	"strings"
 	"testing"
@@ -146,5 +147,45 @@ func TestLines(t *testing.T) {
 	}
 	if !maps.Equal(got, want) {
 		t.Errorf("%+v", got)
+	}
+}
+
+// A gateway is lost when failures go on to come, not when one came and the next
+// poll lasts long.
+func TestHealth(t *testing.T) {
+	h := health{patience: 20 * time.Millisecond}
+	broken := errors.New("answered 502")
+	h.note(broken)
+	time.Sleep(40 * time.Millisecond)
+	if err := h.lost(); err != nil {
+		t.Errorf("lost after one failure: %v", err)
+	}
+	h.note(broken)
+	if h.lost() == nil {
+		t.Error("not lost, though nothing but failures came for 40 ms")
+	}
+	h.note(nil)
+	if err := h.lost(); err != nil {
+		t.Errorf("lost though it answers: %v", err)
+	}
+}
+
+// Where few are of organisations, those are looked for among half of the
+// subscribers: the others are still asked.
+func TestPairsLeaveTheOthers(t *testing.T) {
+	g := &Generator{Cards: 1000, Providers: []Provider{{ID: "a"}}, Flips: 100, Phases: []Phase{{Name: "x", From: 10, To: 10, Duration: time.Second}},
+		Subscriber: func(i int) Subscriber {
+			c := Wanted{Type: Citizen}
+			if i%100 == 0 {
+				c = Wanted{Type: Business, VOEN: "1500000001"}
+			}
+			return Subscriber{Certificates: []Wanted{c}}
+		}}
+	p, err := g.makePlan()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.flipped) == 0 || p.turning < 500 {
+		t.Errorf("%d are flipped, and %d asked in turn", len(p.flipped), p.turning)
 	}
 }

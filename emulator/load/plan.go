@@ -71,9 +71,11 @@ func (g *Generator) makePlan() (*plan, error) {
 	return p, nil
 }
 
-// takePairs takes subscribers of organisations from the end of the order.
+// takePairs takes subscribers of organisations from the end of the order, but at
+// most half of it: with those whom it passes over, who are not of one, they are not
+// asked in turn.
 func (g *Generator) takePairs(p *plan, most int) (all []pair) {
-	for len(all) < most && p.turning > 1 {
+	for least := max(1, p.turning/2); len(all) < most && p.turning > least; {
 		p.turning--
 		i := p.order.at(p.turning)
 		who := g.Subscriber(i)

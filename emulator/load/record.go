@@ -162,11 +162,10 @@ const (
 	DoesNotVerify             // the signature is not one of what was asked
 	EndedLate                 // it ended after its deadline, or not at all
 	AnswerNotUnderstood       // the gateway's answer is none
-	ChangedItsEnd             // asked again, it had another end
 )
 
 var faults = []string{"", "accepted although blocked", "refused, but not by policy", "refused by policy although allowed", "signed although blocked",
-	"the signature does not verify", "ended after its deadline", "an answer that is none", "its end changed"}
+	"the signature does not verify", "ended after its deadline", "an answer that is none"}
 
 func (f Fault) String() string { return nameOf(faults, f) }
 

@@ -162,9 +162,7 @@ func (g *Generator) openLoop(ctx context.Context, phase int, begin time.Duration
 			g.stop(fmt.Errorf("the rate could not be kept: requests are %s behind", (-wait).Round(time.Second)))
 		}
 		a := g.next(phase, due)
-		select {
-		case g.slots <- struct{}{}:
-		case <-ctx.Done(): // it was due, and is accounted for
+		if !g.slot(ctx) { // it was due, and is accounted for
 			a.End = NotSent
 			g.record(a)
 			continue
@@ -173,6 +171,19 @@ func (g *Generator) openLoop(ctx context.Context, phase int, begin time.Duration
 			g.one(a)
 			<-g.slots
 		})
+	}
+}
+
+// slot takes one of the connections, unless asking is over.
+func (g *Generator) slot(ctx context.Context) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	select {
+	case g.slots <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
@@ -247,6 +258,7 @@ type health struct {
 
 	mu      sync.Mutex
 	failing time.Time // since when nothing but failures came; zero: something did
+	latest  time.Time // when the last of them came
 	last    error
 }
 
@@ -256,21 +268,23 @@ func (h *health) note(err error) {
 	switch {
 	case err == nil:
 		h.failing = time.Time{}
-	case h.failing.IsZero():
-		h.failing, h.last = time.Now(), err
 	default:
-		h.last = err
+		h.latest, h.last = time.Now(), err
+		if h.failing.IsZero() {
+			h.failing = h.latest
+		}
 	}
 }
 
 // patience is how long a gateway may do nothing but fail.
 const patience = 10 * time.Second
 
-// lost says that the gateway is.
+// lost says that the gateway is: failures have gone on to come for so long. That
+// nothing came after one is no sign, since a poll may last longer.
 func (h *health) lost() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.failing.IsZero() || time.Since(h.failing) < cmp.Or(h.patience, patience) {
+	if h.failing.IsZero() || h.latest.Sub(h.failing) < cmp.Or(h.patience, patience) {
 		return nil
 	}
 	return fmt.Errorf("%s of nothing but failures: %w", cmp.Or(h.patience, patience), h.last)

@@ -57,6 +57,9 @@ func Of(name string, results *load.Results) *Run {
 // OK reports whether the run was whole, its balance is exact and no request was at
 // fault.
 func (r *Run) OK() bool {
+	if e := r.Results.Ending; e != nil && e.CutShort {
+		return false
+	}
 	return r.Results.Cut == nil && len(r.differences()) == 0 && len(r.Balance.Faults) == 0
 }
 

@@ -24,6 +24,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 	"time"
 )
@@ -56,7 +57,7 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("benchmark", flag.ContinueOnError)
 	floorOnly := flags.Bool("floor", false, "the floor alone, as JSON")
 	parts := flags.Bool("parts", false, "with -floor: each part alone, too")
-	flags.IntVar(&o.cards, "cards", 30_000, "how many SIM cards are enrolled")
+	flags.IntVar(&o.cards, "cards", 4000, "how many SIM cards are enrolled; each is asked again and again")
 	flags.IntVar(&o.callers, "callers", 128, "how many ask at once under full load, of the whole path and of the floor")
 	flags.DurationVar(&o.span, "for", time.Minute, "how long the whole path is under full load, in all rounds together; others take their share of it")
 	flags.DurationVar(&o.part, "part", 0, "how long the floor is taken in each round, and each of its parts; default: a sixth of a round's share, at least 2s")
@@ -88,6 +89,9 @@ type floorFigures struct {
 
 // runFloor is the floor's process.
 func runFloor(ctx context.Context, o options, parts bool, out io.Writer) (err error) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400) // as the processes have it that it is set beside
+	}
 	f, err := newFloor(ctx, o.callers)
 	if err != nil {
 		return err

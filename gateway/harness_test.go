@@ -253,6 +253,7 @@ func newWorldWith(t *testing.T, redis string, o *operator) *world {
 	if w.registry, err = registry.Open(ctx, db, dialect, []byte("pepper")); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { w.registry.Close() })
 	record, err := policy.OpenRecord(ctx, db, dialect)
 	if err != nil {
 		t.Fatal(err)

@@ -43,6 +43,7 @@ func (n *node) openRecord(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.onClose(n.registry.Close)
 	record, err := policy.OpenRecord(ctx, db, dialect)
 	if err != nil {
 		return err

@@ -54,7 +54,7 @@ func Of(name string, results *load.Results) *Run {
 	return r
 }
 
-// OK reports whether the run was whole, its balance is exact and no request was at
+// OK reports whether the run was whole, not cut short, its balance is exact and no request was at
 // fault.
 func (r *Run) OK() bool {
 	if e := r.Results.Ending; e != nil && e.CutShort {

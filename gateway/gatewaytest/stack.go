@@ -137,6 +137,7 @@ func (s *Stack) openRecord(t testing.TB, database string) {
 	t.Cleanup(func() { s.DB.Close() })
 	s.Registry, err = registry.Open(ctx, s.DB, dialect, []byte("pepper of a test"))
 	must(t, err)
+	t.Cleanup(func() { s.Registry.Close() })
 	record, err := policy.OpenRecord(ctx, s.DB, dialect)
 	must(t, err)
 	s.Permissions = &policy.Store{Record: record}

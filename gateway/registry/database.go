@@ -42,13 +42,36 @@ func OpenDatabase(address string) (*sql.DB, goose.Dialect, error) {
 		db.SetConnMaxLifetime(time.Hour) // an address may come to mean another server
 		return db, goose.DialectPostgres, nil
 	}
-	file := url.URL{Path: address} // SQLite reads a URI, in which a path may not have every sign
+	db, err := openSQLite(address, sqliteConnections)
+	return db, goose.DialectSQLite3, err
+}
+
+func openSQLite(path string, connections int) (*sql.DB, error) {
+	file := url.URL{Path: path} // SQLite reads a URI, in which a path may not have every sign
 	db, err := sql.Open("sqlite", "file:"+file.EscapedPath()+"?_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)&_pragma=mmap_size(2147418112)")
 	if err != nil {
-		return nil, "", fmt.Errorf("registry: %w", err)
+		return nil, fmt.Errorf("registry: %w", err)
 	}
-	limit(db, sqliteConnections)
-	return db, goose.DialectSQLite3, nil
+	limit(db, connections)
+	return db, nil
+}
+
+// openReaders opens connections to SQLite's file for those alone who look up a few
+// rows by their key. Writers wait for one another and hold their connections
+// meanwhile; these are never waited for long. Of PostgreSQL, and of a database
+// that is in no file, it returns nil.
+func openReaders(ctx context.Context, db *sql.DB, dialect goose.Dialect) (*sql.DB, error) {
+	if dialect != goose.DialectSQLite3 {
+		return nil, nil
+	}
+	var path string
+	if err := db.QueryRowContext(ctx, `SELECT file FROM pragma_database_list WHERE name = 'main'`).Scan(&path); err != nil {
+		return nil, fmt.Errorf("registry: %w", err)
+	}
+	if path == "" {
+		return nil, nil
+	}
+	return openSQLite(path, sqliteReaders)
 }
 
 // How many connections one process has. Of PostgreSQL's, several processes are to
@@ -58,6 +81,7 @@ func OpenDatabase(address string) (*sql.DB, goose.Dialect, error) {
 const (
 	postgresConnections = 24
 	sqliteConnections   = 8
+	sqliteReaders       = 4
 )
 
 func limit(db *sql.DB, connections int) {

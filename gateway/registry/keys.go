@@ -40,7 +40,7 @@ func (r *Registry) ProviderByKey(ctx context.Context, key string) (p policy.Prov
 	if ok {
 		return p, Active, true, nil
 	}
-	err = r.lookups.provider.QueryRowContext(ctx, hash[:]).Scan(&p, &s)
+	err = r.lookups.provider.QueryRowContext(r.brief(ctx), hash[:]).Scan(&p, &s)
 	if ok, err = found(err); ok && s == Active {
 		r.callers.remember(hash, p, turn)
 	}

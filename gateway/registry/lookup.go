@@ -2,11 +2,13 @@ package registry
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/x509"
 	"database/sql"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -45,7 +47,25 @@ func (r *Registry) openDirectory(ctx context.Context) error {
 	if err := r.fill(ctx); err != nil {
 		return err
 	}
-	return r.lookups.prepare(ctx, r.db)
+	var err error
+	if r.readers, err = openReaders(ctx, r.db, r.dialect); err != nil {
+		return err
+	}
+	if err := r.lookups.prepare(ctx, cmp.Or(r.readers, r.db)); err != nil {
+		return errors.Join(err, r.Close())
+	}
+	return nil
+}
+
+// brief is the context of a look at a few rows by their key. SQLite's readers
+// answer it from memory or from one page of the file, and nobody holds them for
+// long; a context that can end would cost two goroutines each time, one of
+// database/sql and one of the driver, and those a tenth of the gateway's CPU.
+func (r *Registry) brief(ctx context.Context) context.Context {
+	if r.readers != nil {
+		return context.WithoutCancel(ctx)
+	}
+	return ctx
 }
 
 func (l *lookups) prepare(ctx context.Context, db *sql.DB) error {
@@ -73,7 +93,7 @@ func (r *Registry) hashUserID(m simcard.MSISDN, userID string) []byte {
 // ID take the same way through it.
 func (r *Registry) Subscriber(ctx context.Context, m simcard.MSISDN, userID string) (gateway.Subscriber, error) {
 	s := gateway.Subscriber{MSISDN: m}
-	rows, err := r.lookups.subscriber.QueryContext(ctx, m, r.hashUserID(m, userID))
+	rows, err := r.lookups.subscriber.QueryContext(r.brief(ctx), m, r.hashUserID(m, userID))
 	if err != nil {
 		return s, fmt.Errorf("registry: %w", err)
 	}
@@ -104,7 +124,7 @@ func (r *Registry) Subscriber(ctx context.Context, m simcard.MSISDN, userID stri
 // Certificate implements gateway.Directory.
 func (r *Registry) Certificate(ctx context.Context, serial string) (gateway.Certificate, error) {
 	var w certificateRow
-	if err := r.lookups.certificate.QueryRowContext(ctx, serial).Scan(w.fields()...); err != nil {
+	if err := r.lookups.certificate.QueryRowContext(r.brief(ctx), serial).Scan(w.fields()...); err != nil {
 		return gateway.Certificate{}, unknown(err, "certificate")
 	}
 	return r.lookups.certificateOf(w)

@@ -35,6 +35,7 @@ type Registry struct {
 	db      *sql.DB
 	dialect goose.Dialect
 	pepper  []byte
+	readers *sql.DB // SQLite's, for lookups; nil: there are none of their own
 	lookups lookups
 	callers callers
 }
@@ -60,6 +61,14 @@ func Open(ctx context.Context, db *sql.DB, dialect goose.Dialect, pepper []byte)
 		return nil, err
 	}
 	return r, nil
+}
+
+// Close closes what Open opened; the database is the caller's.
+func (r *Registry) Close() error {
+	if r.readers == nil {
+		return nil
+	}
+	return r.readers.Close()
 }
 
 // ErrForeign says that a record belongs to another master key: its User IDs are

@@ -76,6 +76,7 @@ func open(t testing.TB, address string) *record {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { r.Close() })
 	return &record{r, db, dialect, func() *record { return open(t, address) }}
 }
 

@@ -139,12 +139,8 @@ func given[T any](flag, to *T) {
 
 // serveControl serves the control of the operators at its address.
 func (c *emulatorCommand) serveControl(operators *fleet.Emulator) (at string, failed <-chan error, stop func() error, err error) {
-	host, _, err := net.SplitHostPort(c.Control)
-	if err != nil {
+	if err := fleet.OnLoopback(c.Control); err != nil {
 		return "", nil, nil, fmt.Errorf("--control: %w", err)
-	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return "", nil, nil, fmt.Errorf("--control: %s is not of this machine alone, like 127.0.0.1:2780", c.Control)
 	}
 	l, err := net.Listen("tcp", c.Control)
 	if err != nil {

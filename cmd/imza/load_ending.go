@@ -68,6 +68,10 @@ func tellPhases(w io.Writer, phases []load.Figures) {
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t", p.Phase.Name, load.Thousands(p.Asked), load.Thousands(p.Signed))
 		for _, q := range []float64{50, 99, 99.9, 100} {
+			if p.Signed == 0 {
+				fmt.Fprint(t, "–\t")
+				continue
+			}
 			fmt.Fprintf(t, "%s\t", load.Short(p.At(q)))
 		}
 		fmt.Fprintln(t)

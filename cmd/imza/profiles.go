@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+
+	"imza/emulator/fleet"
 )
 
 // serveProfiles serves a process's profiles at an address, until the returned
@@ -16,12 +18,8 @@ func serveProfiles(addr string) (stop func() error, err error) {
 	if addr == "" {
 		return func() error { return nil }, nil
 	}
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
+	if err := fleet.OnLoopback(addr); err != nil {
 		return nil, fmt.Errorf("--pprof: %w", err)
-	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return nil, fmt.Errorf("--pprof: %s is not of this machine alone, like 127.0.0.1:6060", addr)
 	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {

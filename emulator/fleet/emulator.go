@@ -118,7 +118,7 @@ func (e *Emulator) open(i int, c Centre, o Options) error {
 			return err
 		}
 	}
-	if err := onLoopback(c.Addr); err != nil {
+	if err := OnLoopback(c.Addr); err != nil {
 		return err
 	}
 	password, err := passwordIn(filepath.Join(e.fleet.dir, c.passwordFile()))

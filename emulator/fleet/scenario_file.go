@@ -239,7 +239,7 @@ func (f *centreFile) centre() (c Centre, err error) {
 		return c, err
 	}
 	if f.Addr != "" {
-		if err := onLoopback(f.Addr); err != nil {
+		if err := OnLoopback(f.Addr); err != nil {
 			return c, fmt.Errorf("addr: %w", err)
 		}
 	}
@@ -253,9 +253,9 @@ func (f *centreFile) centre() (c Centre, err error) {
 	return c, nil
 }
 
-// onLoopback refuses addresses that others reach: an emulated operator is for
+// OnLoopback refuses addresses that others reach: an emulated operator is for
 // its own machine.
-func onLoopback(addr string) error {
+func OnLoopback(addr string) error {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return err

@@ -65,7 +65,8 @@ func (r *Registry) PutProvider(ctx context.Context, p policy.Provider, name stri
 	return key, nil
 }
 
-// RenewProviderKey makes a new key. The one before opens nothing from then on.
+// RenewProviderKey makes a new key. The one before opens nothing from then on, on
+// other nodes after callerFor.
 func (r *Registry) RenewProviderKey(ctx context.Context, p policy.Provider, by Change) (string, error) {
 	defer r.callers.forget()
 	by.Provider = p

@@ -145,7 +145,7 @@ func TestConcurrentRepetitionsAreOneRequest(t *testing.T) {
 		hold.Open()
 		s.End(t, key, id)
 		var transactions int
-		if err := s.DB.QueryRowContext(t.Context(), `SELECT count(*) FROM transactions WHERE provider = $1`, policy.Provider("bank")).Scan(&transactions); err != nil {
+		if err := s.Journal.QueryRowContext(t.Context(), `SELECT count(*) FROM transactions WHERE provider = $1`, policy.Provider("bank")).Scan(&transactions); err != nil {
 			t.Fatal(err)
 		}
 		if n := s.Submitted(who.MSISDN); n != 1 || transactions > 1 {

@@ -174,7 +174,7 @@ func TestRecordAway(t *testing.T) {
 func onRecord(t *testing.T, s *gatewaytest.Stack, id, state string) {
 	t.Helper()
 	recorded := func() (n int) {
-		if err := s.DB.QueryRowContext(t.Context(), `SELECT count(*) FROM transactions WHERE id = $1 AND state = $2`, id, state).Scan(&n); err != nil {
+		if err := s.Journal.QueryRowContext(t.Context(), `SELECT count(*) FROM transactions WHERE id = $1 AND state = $2`, id, state).Scan(&n); err != nil {
 			t.Fatal(err)
 		}
 		return n

@@ -63,6 +63,7 @@ type Stack struct {
 	AdminKey    string
 	Redis       *redis.Client
 	DB          *sql.DB
+	Journal     *sql.DB // where transactions are
 	Registry    *registry.Registry
 	Permissions *policy.Store
 	Authority   *pki.Authority
@@ -138,6 +139,12 @@ func (s *Stack) openRecord(t testing.TB, database string) {
 	s.Registry, err = registry.Open(ctx, s.DB, dialect, []byte("pepper of a test"))
 	must(t, err)
 	t.Cleanup(func() { s.Registry.Close() })
+	s.Journal = s.DB
+	if !registry.IsPostgres(database) {
+		s.Journal, _, err = registry.OpenDatabase(registry.JournalPath(database))
+		must(t, err)
+		t.Cleanup(func() { s.Journal.Close() })
+	}
 	record, err := policy.OpenRecord(ctx, s.DB, dialect)
 	must(t, err)
 	s.Permissions = &policy.Store{Record: record}

@@ -25,9 +25,7 @@ import (
 // OpenDatabase opens what holds the record: a PostgreSQL database at a URL
 // (postgres://…), else the SQLite file at a path. A commit is on disk when it
 // returns. In SQLite readers do not wait for writers, and a transaction that
-// writes must do so with its first statement. SQLite's file is mapped into memory:
-// each commit empties the caches of all other connections, and a look into the
-// record would read its pages again, by a system call each.
+// writes must do so with its first statement.
 //
 // Whoever wants a connection waits until one is free. So whoever has one must not
 // wait for a second.
@@ -42,13 +40,16 @@ func OpenDatabase(address string) (*sql.DB, goose.Dialect, error) {
 		db.SetConnMaxLifetime(time.Hour) // an address may come to mean another server
 		return db, goose.DialectPostgres, nil
 	}
-	db, err := openSQLite(address, sqliteConnections)
+	db, err := openSQLite(address, sqliteConnections, "")
 	return db, goose.DialectSQLite3, err
 }
 
-func openSQLite(path string, connections int) (*sql.DB, error) {
+// pragmas are what each connection to an SQLite file begins with.
+const pragmas = "?_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)"
+
+func openSQLite(path string, connections int, more string) (*sql.DB, error) {
 	file := url.URL{Path: path} // SQLite reads a URI, in which a path may not have every sign
-	db, err := sql.Open("sqlite", "file:"+file.EscapedPath()+"?_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)&_pragma=mmap_size(2147418112)")
+	db, err := sql.Open("sqlite", "file:"+file.EscapedPath()+pragmas+more)
 	if err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
@@ -56,23 +57,89 @@ func openSQLite(path string, connections int) (*sql.DB, error) {
 	return db, nil
 }
 
-// openReaders opens connections to SQLite's file for those alone who look up a few
-// rows by their key. Writers wait for one another and hold their connections
-// meanwhile; these are never waited for long. Of PostgreSQL, and of a database
-// that is in no file, it returns nil.
-func openReaders(ctx context.Context, db *sql.DB, dialect goose.Dialect) (*sql.DB, error) {
-	if dialect != goose.DialectSQLite3 {
-		return nil, nil
+// readersCache is what each of SQLite's readers keeps of the file, at most: 64 MiB.
+const readersCache = "&_pragma=cache_size(-65536)"
+
+// openBeside opens, of an SQLite file, what is beside the connections that all
+// share. Each commit to a file empties the caches of all other connections to it.
+//
+// Readers are for those alone who look up a few rows by their key. Writers wait for
+// one another and hold their connections meanwhile; these are never waited for
+// long. The journal, which is written ten times a second, is in a file of its own,
+// so that readers keep what they have read.
+//
+// Of PostgreSQL, and of a database that is in no file, there are neither.
+func (r *Registry) openBeside(ctx context.Context) error {
+	if r.dialect != goose.DialectSQLite3 {
+		return nil
 	}
 	var path string
-	if err := db.QueryRowContext(ctx, `SELECT file FROM pragma_database_list WHERE name = 'main'`).Scan(&path); err != nil {
-		return nil, fmt.Errorf("registry: %w", err)
+	if err := r.db.QueryRowContext(ctx, `SELECT file FROM pragma_database_list WHERE name = 'main'`).Scan(&path); err != nil {
+		return fmt.Errorf("registry: %w", err)
 	}
 	if path == "" {
-		return nil, nil
+		return nil
 	}
-	return openSQLite(path, sqliteReaders)
+	readers, err := openSQLite(path, sqliteReaders, readersCache)
+	if err != nil {
+		return err
+	}
+	journal, err := openSQLite(JournalPath(path), sqliteJournal, "")
+	if err != nil {
+		return errors.Join(err, readers.Close())
+	}
+	r.readers, r.journal = readers, journal
+	return r.moveJournal(ctx, JournalPath(path))
 }
+
+// JournalPath is the file that has the transactions of a record in SQLite.
+func JournalPath(record string) string { return strings.TrimSuffix(record, ".db") + ".transactions.db" }
+
+// moveJournal makes the journal's table, and takes what an older imza wrote into
+// the record's own. What is cut off here is done again at the next start.
+func (r *Registry) moveJournal(ctx context.Context, path string) error {
+	if _, err := r.journal.ExecContext(ctx, journalTable); err != nil {
+		return fmt.Errorf("registry: the journal: %w", err)
+	}
+	var old bool
+	if err := r.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM transactions)`).Scan(&old); err != nil || !old {
+		return err
+	}
+	conn, err := r.db.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("registry: %w", err)
+	}
+	defer conn.Close()
+	for _, statement := range []struct {
+		text string
+		args []any
+	}{
+		{`ATTACH DATABASE $1 AS journal`, []any{path}},
+		{`INSERT OR IGNORE INTO journal.transactions SELECT id, provider, msisdn, voen, serial, accepted, deadline, state, reason, ended FROM main.transactions`, nil},
+		{`DELETE FROM main.transactions`, nil},
+		{`DETACH DATABASE journal`, nil},
+	} {
+		if _, err := conn.ExecContext(ctx, statement.text, statement.args...); err != nil {
+			return fmt.Errorf("registry: the journal is moved: %w", err)
+		}
+	}
+	return nil
+}
+
+// journalTable is the migrations' table of transactions, in SQLite's file for them.
+const journalTable = `CREATE TABLE IF NOT EXISTS transactions (
+    id       TEXT PRIMARY KEY,
+    provider TEXT   NOT NULL,
+    msisdn   TEXT   NOT NULL,
+    voen     TEXT   NOT NULL,
+    serial   TEXT   NOT NULL,
+    accepted BIGINT NOT NULL,
+    deadline BIGINT NOT NULL,
+    state    TEXT   NOT NULL,
+    reason   TEXT   NOT NULL,
+    ended    BIGINT
+);
+CREATE INDEX IF NOT EXISTS transactions_unfinished ON transactions (deadline) WHERE ended IS NULL`
 
 // How many connections one process has. Of PostgreSQL's, several processes are to
 // fit into the 100 that it gives unless it is told otherwise. With many more of
@@ -82,6 +149,7 @@ const (
 	postgresConnections = 24
 	sqliteConnections   = 8
 	sqliteReaders       = 4
+	sqliteJournal       = 2
 )
 
 func limit(db *sql.DB, connections int) {

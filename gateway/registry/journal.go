@@ -18,7 +18,7 @@ func (r *Registry) Record(ctx context.Context, entries []gateway.Entry) error {
 	if len(entries) == 0 {
 		return nil
 	}
-	tx, err := r.db.BeginTx(ctx, nil)
+	tx, err := r.journal.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("registry: %w", err)
 	}
@@ -68,7 +68,7 @@ func scanEntry(row interface{ Scan(...any) error }) (e gateway.Entry, err error)
 
 // Find implements gateway.Journal.
 func (r *Registry) Find(ctx context.Context, id string) (gateway.Entry, error) {
-	e, err := scanEntry(r.db.QueryRowContext(ctx, entryColumns+` WHERE id = $1`, id))
+	e, err := scanEntry(r.journal.QueryRowContext(ctx, entryColumns+` WHERE id = $1`, id))
 	if errors.Is(err, sql.ErrNoRows) {
 		return e, gateway.ErrNotRecorded
 	}
@@ -80,7 +80,7 @@ func (r *Registry) Find(ctx context.Context, id string) (gateway.Entry, error) {
 
 // Unfinished implements gateway.Journal.
 func (r *Registry) Unfinished(ctx context.Context, before time.Time) ([]gateway.Entry, error) {
-	rows, err := r.db.QueryContext(ctx, entryColumns+` WHERE ended IS NULL AND deadline < $1 ORDER BY deadline LIMIT 1000`, before.UnixMilli())
+	rows, err := r.journal.QueryContext(ctx, entryColumns+` WHERE ended IS NULL AND deadline < $1 ORDER BY deadline LIMIT 1000`, before.UnixMilli())
 	if err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
 	}

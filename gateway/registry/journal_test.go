@@ -225,7 +225,7 @@ func TestRecordingAtOnce(t *testing.T) {
 		}
 		all.Wait()
 		var n int
-		if err := nodes[0].db.QueryRowContext(t.Context(), `SELECT count(*) FROM transactions`).Scan(&n); err != nil || n != transactions {
+		if err := nodes[0].journal.QueryRowContext(t.Context(), `SELECT count(*) FROM transactions`).Scan(&n); err != nil || n != transactions {
 			t.Errorf("%d rows, %v", n, err)
 		}
 	})
@@ -253,4 +253,32 @@ func TestReadersDoNotWaitForWriters(t *testing.T) {
 			t.Errorf("the reader waited for %s", took)
 		}
 	})
+}
+
+// Transactions that an older imza wrote into the record's own file are taken over,
+// once, and those that are in the journal stay as they are.
+func TestJournalIsMoved(t *testing.T) {
+	r := fresh(t)
+	old, known := entry("old", gateway.Signed), entry("known", gateway.Signed)
+	if err := r.Record(t.Context(), []gateway.Entry{known}); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range []gateway.Entry{old, entry("known", gateway.Expired)} {
+		if _, err := r.db.ExecContext(t.Context(), `INSERT INTO transactions (id, provider, msisdn, voen, serial, accepted, deadline, state, reason, ended) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+			e.ID, e.Provider, e.MSISDN, e.VOEN, e.Serial, e.Accepted.UnixMilli(), e.Deadline.UnixMilli(), e.State, e.Reason, e.Ended.UnixMilli()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		again := r.again()
+		for id, want := range map[string]gateway.State{"old": gateway.Signed, "known": gateway.Signed} {
+			if e, err := again.Find(t.Context(), id); err != nil || e.State != want {
+				t.Errorf("%s: %+v, %v", id, e, err)
+			}
+		}
+	}
+	var left int
+	if err := r.db.QueryRowContext(t.Context(), `SELECT count(*) FROM transactions`).Scan(&left); err != nil || left != 0 {
+		t.Errorf("%d are left where they were, %v", left, err)
+	}
 }

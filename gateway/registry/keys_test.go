@@ -78,7 +78,7 @@ func TestClosedRecordOpensNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := r.enrol(t, person(1))
-	if err := r.db.Close(); err != nil {
+	if err := errors.Join(r.db.Close(), r.Registry.Close()); err != nil {
 		t.Fatal(err)
 	}
 	if p, _, ok, err := r.ProviderByKey(t.Context(), key); p != "" || ok || err == nil {

@@ -47,8 +47,7 @@ func (r *Registry) openDirectory(ctx context.Context) error {
 	if err := r.fill(ctx); err != nil {
 		return err
 	}
-	var err error
-	if r.readers, err = openReaders(ctx, r.db, r.dialect); err != nil {
+	if err := r.openBeside(ctx); err != nil {
 		return err
 	}
 	if err := r.lookups.prepare(ctx, cmp.Or(r.readers, r.db)); err != nil {

@@ -36,6 +36,7 @@ type Registry struct {
 	dialect goose.Dialect
 	pepper  []byte
 	readers *sql.DB // SQLite's, for lookups; nil: there are none of their own
+	journal *sql.DB // where transactions are: in SQLite a file of its own, else db
 	lookups lookups
 	callers callers
 }
@@ -50,7 +51,7 @@ func Open(ctx context.Context, db *sql.DB, dialect goose.Dialect, pepper []byte)
 	if err := policy.Migrate(ctx, db, dialect, migrations, "registry_migrations"); err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
-	r := &Registry{db: db, dialect: dialect, pepper: pepper}
+	r := &Registry{db: db, journal: db, dialect: dialect, pepper: pepper}
 	if err := r.checkOwner(ctx); err != nil {
 		return nil, err
 	}
@@ -68,7 +69,7 @@ func (r *Registry) Close() error {
 	if r.readers == nil {
 		return nil
 	}
-	return r.readers.Close()
+	return errors.Join(r.readers.Close(), r.journal.Close())
 }
 
 // ErrForeign says that a record belongs to another master key: its User IDs are

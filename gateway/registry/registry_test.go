@@ -54,6 +54,7 @@ var authority = sync.OnceValue(func() *pki.Authority {
 type record struct {
 	*registry.Registry
 	db      *sql.DB
+	journal *sql.DB // where transactions are
 	dialect goose.Dialect
 	again   func() *record // opens the same database once more
 }
@@ -77,7 +78,14 @@ func open(t testing.TB, address string) *record {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.Close() })
-	return &record{r, db, dialect, func() *record { return open(t, address) }}
+	journal := db
+	if dialect == goose.DialectSQLite3 {
+		if journal, _, err = registry.OpenDatabase(registry.JournalPath(address)); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { journal.Close() })
+	}
+	return &record{r, db, journal, dialect, func() *record { return open(t, address) }}
 }
 
 // fresh is a record in SQLite, for what is not of the database.

@@ -55,7 +55,11 @@ func Decode(body []byte, into any) error {
 	if err := json.Unmarshal(body, into); err != nil {
 		var wrongType *json.UnmarshalTypeError
 		if errors.As(err, &wrongType) && wrongType.Field != "" {
-			return gateway.Invalid(pathAt(body, into, wrongType.Offset), "cannot be a JSON "+wrongType.Value)
+			at := wrongType.Field
+			if wrongType.Offset > 0 { // else a type's own decoder says so, which does not know
+				at = pathAt(body, into, wrongType.Offset)
+			}
+			return gateway.Invalid(at, "cannot be a JSON "+wrongType.Value)
 		}
 		return notJSON()
 	}

@@ -158,7 +158,7 @@ func TestReadersFail(t *testing.T) {
 	release := make(chan struct{})
 	close(release)
 	log := &journal{T: t}
-	p := bootLogging(t, upCommand{Data: dir, PCSC: []string{d.Readers[0].Name}, PromptLimit: 100, think: func(ctx context.Context) {
+	p := bootLogging(t, upCommand{gatewayFlags: gatewayFlags{Data: dir, PromptLimit: 100}, PCSC: []string{d.Readers[0].Name}, think: func(ctx context.Context) {
 		mu.Lock()
 		held := release
 		mu.Unlock()

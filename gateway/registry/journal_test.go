@@ -170,7 +170,7 @@ func TestBatchIsAllOrNothing(t *testing.T) {
 				`CREATE TRIGGER refuse BEFORE INSERT ON transactions FOR EACH ROW WHEN (NEW.id = 'z bad') EXECUTE FUNCTION refuse()`}
 		}
 		for _, statement := range statements {
-			if _, err := r.db.ExecContext(t.Context(), statement); err != nil {
+			if _, err := r.journal.ExecContext(t.Context(), statement); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -99,3 +99,52 @@ func TestEndThatANodeIsNotToldOf(t *testing.T) {
 		t.Errorf("%d are kept after the deadline", n)
 	}
 }
+
+// A node may believe that a transaction is under way which has ended without its
+// hearing of it. The telephone's next answer may come to that node all the same: it
+// is acknowledged, so it must not be lost.
+func TestAnswerToANodeThatBelievesWhatIsOver(t *testing.T) {
+	for name, end := range map[string]func(t *testing.T, w *world, server *redistest.Server, p *telephone){
+		// It ended it itself, and the answer of the script was lost.
+		"its own end": func(t *testing.T, w *world, _ *redistest.Server, p *telephone) {
+			tx := w.admit(p, time.Minute)
+			w.operator.next()
+			_, end, err := w.gateway.BareCalls(tx, request(p, time.Minute), []byte("a signature"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := w.gateway.MakeBareCall(t.Context(), end); err != nil || got[0] != "ended" {
+				t.Fatal(got, err)
+			}
+		},
+		// Redis is killed and comes back empty.
+		"Redis lost it": func(t *testing.T, w *world, server *redistest.Server, p *telephone) {
+			w.admit(p, time.Minute)
+			w.operator.next()
+			server.Kill()
+			server.Restart()
+			w.awaitPolicy()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := redistest.Start(t)
+			w := newWorld(t, server.Addr)
+			w.short = true
+			p := w.enrol(1)
+			second, _ := w.node()
+			end(t, w, server, p)
+			var next *gateway.Transaction
+			for deadline := time.Now().Add(10 * time.Second); next == nil; time.Sleep(10 * time.Millisecond) {
+				var err error
+				if next, err = second.Admit(t.Context(), request(p, time.Minute)); err != nil && time.Now().After(deadline) {
+					t.Fatal(err)
+				}
+			}
+			receive(t, w.gateway, p, p.answer(w.operator.next()))
+			got, err := second.Get(t.Context(), provider, next.ID, 5*time.Second)
+			if err != nil || got.State != gateway.Signed {
+				t.Errorf("%+v, %v", got, err)
+			}
+		})
+	}
+}

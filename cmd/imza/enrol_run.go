@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"imza/emulator/load"
 	"imza/gateway/cabinet"
 )
 
@@ -210,6 +211,6 @@ func (r *enrolRun) ofCard(err error, from int, batch []newSubscriber) error {
 		return err
 	}
 	about := *no
-	about.detail = fmt.Sprintf("%s (card %s, %s)", no.detail, grouped(from+i), batch[i].MSISDN)
+	about.detail = fmt.Sprintf("%s (card %s, %s)", no.detail, load.Thousands(from+i), batch[i].MSISDN)
 	return &about
 }

@@ -92,7 +92,7 @@ func (p *program) writeEnvironment() error {
 		// So that "imza" is found where it was not installed.
 		fmt.Fprintf(&b, "export PATH=\"$PATH\":%s\n", quoted(filepath.Dir(self)))
 	}
-	if err := writeSecret(p.environment(), []byte(b.String())); err != nil {
+	if err := writeWhole(p.environment(), strings.NewReader(b.String())); err != nil {
 		return err
 	}
 	return os.WriteFile(filepath.Join(p.config.Data, "ca.pem"), p.authority.Anchors(), 0o644)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -103,5 +104,5 @@ func (n *node) openAlone(ctx context.Context) error {
 	if err := n.registry.SetAdministrator(ctx, registry.Administrator{ID: firstOperator, Role: registry.Operator}, key); err != nil {
 		return err
 	}
-	return writeSecret(n.environmentAlone(), fmt.Appendf(nil, "# Source this file to administer this gateway.\nexport IMZA_URL=%s\nexport IMZA_ADMIN_KEY=%s\n", n.url(), key))
+	return writeWhole(n.environmentAlone(), bytes.NewReader(fmt.Appendf(nil, "# Source this file to administer this gateway.\nexport IMZA_URL=%s\nexport IMZA_ADMIN_KEY=%s\n", n.url(), key)))
 }

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -112,7 +113,7 @@ func (n *node) takeFolder() error {
 			key = make([]byte, 16)
 			rand.Read(key)
 		}
-		if err := writeSecret(path, []byte(hex.EncodeToString(key)+"\n")); err != nil {
+		if err := writeWhole(path, strings.NewReader(hex.EncodeToString(key)+"\n")); err != nil {
 			return err
 		}
 	}
@@ -123,19 +124,6 @@ func (n *node) takeFolder() error {
 		return fmt.Errorf("--master-key is another than %s, with which this folder was begun: choose another folder with --data", path)
 	}
 	return nil
-}
-
-// writeSecret writes a file that only its owner reads, whole or not at all.
-func writeSecret(path string, content []byte) error {
-	file, err := os.OpenFile(path+".next", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(content)
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	return os.Rename(path+".next", path)
 }
 
 // listenOn opens a port that a flag names.

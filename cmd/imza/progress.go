@@ -4,11 +4,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
+
+	"imza/emulator/load"
 )
 
 // progress tells how far something has come: by a bar on a terminal, else by a
@@ -48,7 +49,7 @@ func (p *progress) add(n int) {
 	}
 	if time.Since(p.told) >= tellEvery {
 		p.told = time.Now()
-		fmt.Fprintf(p.w, "%s: %s of %s, %s a second\n", p.what, grouped(p.is), grouped(p.of), grouped(int(float64(p.is-p.from)/time.Since(p.began).Seconds())))
+		fmt.Fprintf(p.w, "%s: %s of %s, %s a second\n", p.what, load.Thousands(p.is), load.Thousands(p.of), load.Thousands(int(float64(p.is-p.from)/time.Since(p.began).Seconds())))
 	}
 }
 
@@ -58,13 +59,4 @@ func (p *progress) close() {
 		_ = p.bar.Exit()
 		fmt.Fprintln(p.w)
 	}
-}
-
-// grouped is a number as people read it: 1,000,000.
-func grouped(n int) string {
-	digits := strconv.Itoa(n)
-	for at := len(digits) - 3; at > 0 && digits[at-1] != '-'; at -= 3 {
-		digits = digits[:at] + "," + digits[at:]
-	}
-	return digits
 }

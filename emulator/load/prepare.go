@@ -121,7 +121,7 @@ func (g *Generator) checkRestarts() error {
 func (g *Generator) header() Run {
 	run := Run{
 		Started: g.started.UTC().Round(0), Seed: g.Seed, Command: g.Command, URL: g.URL, Phases: g.plan.phases, Cards: g.Cards, Scenario: g.Scenario,
-		Host: Host{Cores: runtime.NumCPU(), Model: processor()},
+		Host: Host{Cores: runtime.NumCPU(), Model: Processor()},
 	}
 	for _, p := range g.Providers {
 		run.Providers = append(run.Providers, p.ID)
@@ -129,8 +129,8 @@ func (g *Generator) header() Run {
 	return run
 }
 
-// processor is its model, as Linux tells it.
-func processor() string {
+// Processor is the model of the machine's, as Linux tells it.
+func Processor() string {
 	about, _ := os.ReadFile("/proc/cpuinfo")
 	for lines := bufio.NewScanner(bytes.NewReader(about)); lines.Scan(); {
 		if name, model, _ := strings.Cut(lines.Text(), ":"); strings.TrimSpace(name) == "model name" {

@@ -70,7 +70,7 @@ func clock(d time.Duration) string {
 }
 
 // Thousands writes a number with commas between its thousands.
-func Thousands(n int64) string {
+func Thousands[N ~int | ~int64](n N) string {
 	text := fmt.Sprintf("%d", n)
 	from := 0
 	if n < 0 {

@@ -68,14 +68,7 @@ func (p *Phase) Check() error {
 	return nil
 }
 
-// expected is how many requests are due by a time of the phase, on average: the
-// rate, summed up.
-func (p *Phase) expected(t time.Duration) float64 {
-	s := t.Seconds()
-	return p.From*s + (p.To-p.From)/p.Duration.Seconds()*s*s/2
-}
-
-// after is the time by which so many are due: expected, the other way round.
+// after is the time by which so many are due, on average.
 func (p *Phase) after(n float64) time.Duration {
 	slope := (p.To - p.From) / p.Duration.Seconds()
 	if slope == 0 {

@@ -96,3 +96,10 @@ func TestPermutation(t *testing.T) {
 		}
 	}
 }
+
+// expected is how many requests are due by a time of the phase, on average: the
+// rate, summed up.
+func (p *Phase) expected(t time.Duration) float64 {
+	s := t.Seconds()
+	return p.From*s + (p.To-p.From)/p.Duration.Seconds()*s*s/2
+}

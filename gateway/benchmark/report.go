@@ -1,16 +1,15 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"runtime"
 	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
+
+	"imza/emulator/load"
 )
 
 // results are all that was measured.
@@ -46,7 +45,7 @@ func median[T any](all []T, of func(*T) float64) float64 {
 }
 
 func (r *results) print(out io.Writer) error {
-	fmt.Fprintf(out, "\n%s, %d processors, %s; Redis and SQLite on the same machine; %d cards, P-256, short answers.\n\n", processor(), runtime.NumCPU(), runtime.Version(), r.cards)
+	fmt.Fprintf(out, "\n%s, %d processors, %s; Redis and SQLite on the same machine; %d cards, P-256, short answers.\n\n", load.Processor(), runtime.NumCPU(), runtime.Version(), r.cards)
 	for _, table := range []func(io.Writer){r.printParts, r.printRounds, r.printCosts, r.printLatency} {
 		w := tabwriter.NewWriter(out, 0, 0, 3, ' ', tabwriter.AlignRight)
 		table(w)
@@ -56,17 +55,6 @@ func (r *results) print(out io.Writer) error {
 		fmt.Fprintln(out)
 	}
 	return r.judge(out)
-}
-
-// processor is which one the machine has, where Linux tells.
-func processor() string {
-	text, _ := os.ReadFile("/proc/cpuinfo")
-	for line := range strings.Lines(string(text)) {
-		if name, model, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(model)
-		}
-	}
-	return cmp.Or(runtime.GOARCH, "a processor")
 }
 
 func (r *results) printParts(w io.Writer) {

@@ -89,18 +89,36 @@ func (r *Registry) openBeside(ctx context.Context) error {
 		return errors.Join(err, readers.Close())
 	}
 	r.readers, r.journal = readers, journal
+	if err := r.makeJournal(ctx); err != nil {
+		return err
+	}
 	return r.moveJournal(ctx, JournalPath(path))
 }
 
 // JournalPath is the file that has the transactions of a record in SQLite.
 func JournalPath(record string) string { return strings.TrimSuffix(record, ".db") + ".transactions.db" }
 
-// moveJournal makes the journal's table, and takes what an older imza wrote into
-// the record's own. What is cut off here is done again at the next start.
-func (r *Registry) moveJournal(ctx context.Context, path string) error {
-	if _, err := r.journal.ExecContext(ctx, journalTable); err != nil {
-		return fmt.Errorf("registry: the journal: %w", err)
+// makeJournal makes the journal's table and its index, as the migrations have made
+// them in the record's file.
+func (r *Registry) makeJournal(ctx context.Context) error {
+	rows, err := r.db.QueryContext(ctx, `SELECT sql FROM sqlite_master WHERE tbl_name = 'transactions' AND sql IS NOT NULL ORDER BY type DESC`)
+	statements, err := collect(rows, err, func(s *string) []any { return []any{s} })
+	if err != nil {
+		return err
 	}
+	for _, statement := range statements {
+		create, what, _ := strings.Cut(statement, " ") // CREATE, and TABLE or INDEX
+		kind, what, _ := strings.Cut(what, " ")
+		if _, err := r.journal.ExecContext(ctx, create+" "+kind+" IF NOT EXISTS "+what); err != nil {
+			return fmt.Errorf("registry: the journal: %w", err)
+		}
+	}
+	return nil
+}
+
+// moveJournal takes what an older imza wrote into the record's own file. What is cut
+// off here is done again at the next start.
+func (r *Registry) moveJournal(ctx context.Context, path string) error {
 	var old bool
 	if err := r.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM transactions)`).Scan(&old); err != nil || !old {
 		return err
@@ -125,21 +143,6 @@ func (r *Registry) moveJournal(ctx context.Context, path string) error {
 	}
 	return nil
 }
-
-// journalTable is the migrations' table of transactions, in SQLite's file for them.
-const journalTable = `CREATE TABLE IF NOT EXISTS transactions (
-    id       TEXT PRIMARY KEY,
-    provider TEXT   NOT NULL,
-    msisdn   TEXT   NOT NULL,
-    voen     TEXT   NOT NULL,
-    serial   TEXT   NOT NULL,
-    accepted BIGINT NOT NULL,
-    deadline BIGINT NOT NULL,
-    state    TEXT   NOT NULL,
-    reason   TEXT   NOT NULL,
-    ended    BIGINT
-);
-CREATE INDEX IF NOT EXISTS transactions_unfinished ON transactions (deadline) WHERE ended IS NULL`
 
 // How many connections one process has. Of PostgreSQL's, several processes are to
 // fit into the 100 that it gives unless it is told otherwise. With many more of

@@ -47,10 +47,11 @@ func (r *Registry) openDirectory(ctx context.Context) error {
 	if err := r.fill(ctx); err != nil {
 		return err
 	}
-	if err := r.openBeside(ctx); err != nil {
-		return err
+	err := r.openBeside(ctx)
+	if err == nil {
+		err = r.lookups.prepare(ctx, cmp.Or(r.readers, r.db))
 	}
-	if err := r.lookups.prepare(ctx, cmp.Or(r.readers, r.db)); err != nil {
+	if err != nil {
 		return errors.Join(err, r.Close())
 	}
 	return nil

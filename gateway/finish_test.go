@@ -71,3 +71,46 @@ func TestEndThatWasNotHeardOfIsCounted(t *testing.T) {
 		})
 	}
 }
+
+// An end is counted once, by the node that brought it about: also if another one
+// does not know what became of an attempt of its own.
+func TestEndIsCountedOnceAmongNodes(t *testing.T) {
+	w := newWorld(t, redistest.Start(t).Addr)
+	w.short = true
+	p := w.enrol(1)
+	second, ofSecond := w.node()
+	tx := w.admit(p, time.Minute)
+	answer := p.answer(w.operator.next())
+	w.gateway.Unsure(tx.ID)
+	receive(t, second, p, answer)
+	receive(t, w.gateway, p, answer) // the network brings it twice
+	first := w.count("imza_transactions_ended_total", "signed")
+	w.metrics = ofSecond
+	if other := w.count("imza_transactions_ended_total", "signed"); first != 0 || other != 1 {
+		t.Errorf("the one that did not end it counts %d, the one that did %d", first, other)
+	}
+}
+
+// Of what is not known only so much is remembered, and the last always is.
+func TestUnsureIsBounded(t *testing.T) {
+	w := newWorld(t, redistest.Start(t).Addr)
+	p := w.enrol(1)
+	tx := w.admit(p, time.Minute)
+	for i := range 10_000 {
+		w.gateway.Unsure(time.Unix(int64(i), 0).String())
+	}
+	w.gateway.Unsure(tx.ID)
+	_, end, err := w.gateway.BareCalls(tx, request(p, time.Minute), []byte("a signature"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.gateway.MakeBareCall(t.Context(), end); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.gateway.Expire(t.Context(), tx); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.count("imza_transactions_ended_total", "signed"); n != 1 {
+		t.Errorf("the end is counted %d times", n)
+	}
+}

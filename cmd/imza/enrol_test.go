@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"imza/emulator/fleet"
+	"imza/emulator/load"
 	"imza/gateway/registry"
 	"imza/simcard"
 )
@@ -255,7 +256,7 @@ func TestProgressIsToldInLines(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	for n, want := range map[int]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567", -1234: "-1,234", -123: "-123"} {
-		if got := grouped(n); got != want {
+		if got := load.Thousands(n); got != want {
 			t.Errorf("%d is %s, not %s", n, got, want)
 		}
 	}
